@@ -1,0 +1,46 @@
+"""The IRIS order workflow: the object model and the client that speaks it over any broker and store."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from clouddirect.orders.client import CloudDirect, Submission
+    from clouddirect.orders.images import ImageFile, ImageProgress, UploadedImage
+    from clouddirect.orders.incoming import Incoming
+    from clouddirect.orders.reports import save_report
+
+__all__ = [
+    "CloudDirect",
+    "ImageFile",
+    "ImageProgress",
+    "Incoming",
+    "Submission",
+    "UploadedImage",
+    "save_report",
+]
+
+# loaded when asked for, so that the models alone can be imported without the client
+_HOMES = {
+    "CloudDirect": "client",
+    "ImageFile": "images",
+    "ImageProgress": "images",
+    "Incoming": "incoming",
+    "Submission": "client",
+    "UploadedImage": "images",
+    "save_report": "reports",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'clouddirect.orders' has no attribute {name!r}")
+    value = getattr(import_module(f"clouddirect.orders.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,150 @@
+"""Opening the brokers and stores that the settings name, each once and only when it is first used."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from clouddirect.clock import Clock, SystemClock
+from clouddirect.errors import ClosedError, ConfigurationError
+from clouddirect.messaging.primitives import BrokerRuntime
+from clouddirect.plugins import load_observers, open_broker, open_store
+from clouddirect.retry import RetryPolicy
+from clouddirect.settings import Endpoints, EndpointSettings, Stores, StoreSettings, resolve_options
+from clouddirect.storage.primitives import StoreRuntime
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from clouddirect.messaging.broker import MessageBroker
+    from clouddirect.storage.store import FileStore
+
+__all__ = ["Connections", "OpenStore", "Queue"]
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """An endpoint that has been opened: ``broker.send(name, …)``."""
+
+    broker: MessageBroker
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpenStore:
+    """A store that has been opened, and the container name that orders use for it."""
+
+    store: FileStore
+    wire_container: str
+
+
+class Connections:
+    """Brokers and stores by endpoint name. Endpoints with the same provider and options share one broker.
+
+    Thread-safe. ``where`` prefixes setting names in errors, such as ``"sandbox."``.
+    """
+
+    def __init__(
+        self,
+        endpoints: Endpoints,
+        stores: Stores,
+        *,
+        observers: list[str] | None = None,
+        data_dir: Path | None = None,
+        clock: Clock | None = None,
+        retry: RetryPolicy | None = None,
+        where: str = "",
+    ) -> None:
+        self._endpoints = endpoints
+        self._stores = stores
+        self._observers = observers or []
+        self._data_dir = data_dir
+        self._clock = clock or SystemClock()
+        self._retry = retry or RetryPolicy()
+        self._where = where
+        self._lock = threading.Lock()
+        self._brokers: dict[str, MessageBroker] = {}
+        self._queues: dict[str, Queue] = {}
+        self._open_stores: dict[str, OpenStore] = {}
+        self._closed = False
+
+    @property
+    def clock(self) -> Clock:
+        """The clock that all of them run on."""
+        return self._clock
+
+    def has_endpoint(self, name: str) -> bool:
+        """Whether the endpoint is configured."""
+        return getattr(self._endpoints, name) is not None
+
+    def has_store(self, name: str) -> bool:
+        """Whether the store is configured."""
+        return getattr(self._stores, name) is not None
+
+    def queue(self, name: str) -> Queue:
+        """Return the endpoint called ``name``, opened.
+
+        Raises:
+            ConfigurationError: it is not configured, or its options are wrong.
+            ClosedError: the connections have been closed.
+        """
+        with self._lock:
+            self._refuse_closed()
+            if name not in self._queues:
+                settings: EndpointSettings | None = getattr(self._endpoints, name)
+                path = f"{self._where}endpoints.{name}"
+                if settings is None:
+                    raise ConfigurationError(
+                        f"{path} is not configured; add [{path}] with provider and queue to the settings"
+                    )
+                self._queues[name] = Queue(self._broker(path, settings), settings.queue)
+            return self._queues[name]
+
+    def store(self, name: str) -> OpenStore:
+        """Return the store called ``name``, opened; raises like `queue`."""
+        with self._lock:
+            self._refuse_closed()
+            if name not in self._open_stores:
+                settings: StoreSettings | None = getattr(self._stores, name)
+                path = f"{self._where}stores.{name}"
+                if settings is None:
+                    raise ConfigurationError(
+                        f"{path} is not configured; add [{path}] with provider and container to the settings"
+                    )
+                options = resolve_options(path, settings.options) | {"container": settings.container}
+                runtime = StoreRuntime(clock=self._clock, retry=self._retry, observers=load_observers(self._observers))
+                store = open_store(settings.provider, runtime=runtime, **options)
+                self._open_stores[name] = OpenStore(store, settings.wire_container or settings.container)
+            return self._open_stores[name]
+
+    def close(self, timeout: float = 30.0) -> None:
+        """Close everything that was opened; ``timeout`` seconds for all brokers together."""
+        with self._lock:
+            self._closed = True
+            brokers, stores = list(self._brokers.values()), list(self._open_stores.values())
+        ends = self._clock.monotonic() + timeout
+        for broker in brokers:
+            broker.close(max(1.0, ends - self._clock.monotonic()))
+        for opened in stores:
+            opened.store.close()
+
+    def _broker(self, path: str, settings: EndpointSettings) -> MessageBroker:
+        dead_letter = {settings.queue: settings.dead_letter_send} if settings.dead_letter_send else {}
+        identity = json.dumps([settings.provider, settings.options, dead_letter], sort_keys=True, default=str)
+        if identity not in self._brokers:
+            runtime = BrokerRuntime(
+                clock=self._clock,
+                retry=self._retry,
+                observers=load_observers(self._observers),
+                dead_letter_send=dead_letter,
+                quarantine=self._data_dir / "quarantine" if self._data_dir else None,
+            )
+            options = resolve_options(path, settings.options)
+            self._brokers[identity] = open_broker(settings.provider, runtime=runtime, **options)
+        return self._brokers[identity]
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise ClosedError("this client has been closed; open a new one")

@@ -1,0 +1,196 @@
+"""Images on their way to the store: how they are named, uploaded together, and tied to an order."""
+
+from __future__ import annotations
+
+import os
+import threading
+import uuid
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path, PurePath
+from typing import IO, TYPE_CHECKING
+
+from clouddirect.errors import CloudDirectError, InvalidMessageError
+from clouddirect.orders.models import AzureBlobStorage, Image
+
+if TYPE_CHECKING:
+    from clouddirect.orders.connections import OpenStore
+    from clouddirect.storage import StoredFile
+
+__all__ = ["ImageFile", "ImageProgress", "UploadedImage", "upload_all"]
+
+#: Called as ``progress(image, sent, total)``: bytes confirmed so far; ``total`` is None where the size is not known
+#: beforehand.
+ImageProgress = Callable[["ImageFile", int, int | None], None]
+
+_CONTENT_TYPES = {
+    ".bmp": "image/bmp",
+    ".dcm": "application/dicom",
+    ".dicom": "application/dicom",
+    ".jp2": "image/jp2",
+    ".jpeg": "image/jpeg",
+    ".jpg": "image/jpeg",
+    ".png": "image/png",
+    ".tif": "image/tiff",
+    ".tiff": "image/tiff",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageFile:
+    """An image to be uploaded, and what the order says of it. Its repr shows no file name: it may name the patient.
+
+    Attributes:
+        source: a path, the content itself, or a readable binary stream (it stays open).
+        laterality: ``"OD"`` for the right eye, ``"OS"`` for the left.
+        local_id: the organisation's own id of the image; None for a new one.
+        taken: when the picture was taken, timezone-aware; None if unknown.
+        context: an ImageContext code such as ``"Primary"``; None for the platform's default.
+        suffix: ends the key, such as ``".jpg"``; None for the path's own.
+        content_type: media type; None to derive it from the suffix.
+    """
+
+    source: str | os.PathLike[str] | bytes | IO[bytes]
+    laterality: str | None = None
+    local_id: str | None = None
+    taken: datetime | None = None
+    context: str | None = None
+    suffix: str | None = None
+    content_type: str | None = None
+
+    def __repr__(self) -> str:
+        return f"ImageFile(laterality={self.laterality!r})"
+
+    @property
+    def key_suffix(self) -> str:
+        """The suffix in lower case, or an empty one."""
+        if self.suffix is not None:
+            return self.suffix.lower()
+        if isinstance(self.source, (str, os.PathLike)):
+            return PurePath(self.source).suffix.lower()
+        return ""
+
+    @property
+    def media_type(self) -> str:
+        """The content type to store with the image."""
+        return self.content_type or _CONTENT_TYPES.get(self.key_suffix, "application/octet-stream")
+
+    @property
+    def size(self) -> int | None:
+        """The size in bytes, None for a stream.
+
+        Raises:
+            InvalidMessageError: the file is missing or cannot be read.
+        """
+        if isinstance(self.source, bytes):
+            return len(self.source)
+        if not isinstance(self.source, (str, os.PathLike)):
+            return None
+        try:
+            path = Path(self.source)
+            if not path.is_file():
+                raise InvalidMessageError(
+                    f"an image file does not exist or is no file ({self.laterality or 'no laterality'})"
+                )
+            return path.stat().st_size
+        except OSError as error:
+            raise InvalidMessageError(f"an image file cannot be read ({error.strerror})") from None
+
+
+@dataclass(frozen=True, slots=True)
+class UploadedImage:
+    """An image in the store.
+
+    Attributes:
+        container: the container's name on the wire.
+        key: its name there; unique, without patient data.
+        stored: what the store confirmed.
+        file: what was uploaded.
+    """
+
+    container: str
+    key: str
+    stored: StoredFile
+    file: ImageFile
+
+    def entry(self) -> Image:
+        """Return the entry for ``OrderRequest.camera.images``."""
+        return Image(
+            local_id=self.file.local_id or str(uuid.uuid4()),
+            taken=self.file.taken,
+            laterality=self.file.laterality,
+            image_context=self.file.context,
+            azure_blob_storage=AzureBlobStorage(container=self.container, file_name=self.key),
+        )
+
+
+def upload_one(target: OpenStore, image: ImageFile, progress: Callable[[int], None] | None = None) -> UploadedImage:
+    """Upload one image under a new key; ``progress`` gets the bytes confirmed by each step.
+
+    Raises:
+        CloudDirectError: nothing is visible in the store.
+    """
+    key = f"{uuid.uuid4()}{image.key_suffix}"
+    stored = target.store.put(key, image.source, content_type=image.media_type, if_absent=True, progress=progress)
+    return UploadedImage(target.wire_container, key, stored, image)
+
+
+def upload_all(
+    target: OpenStore, images: Sequence[ImageFile], *, at_once: int = 4, progress: ImageProgress | None = None
+) -> list[UploadedImage]:
+    """Upload images side by side; all of them, or an error.
+
+    Raises:
+        InvalidMessageError: a file is missing; nothing was uploaded.
+        CloudDirectError: an upload failed. Images already stored stay there, since the credential need not be able to
+            delete; no order names them.
+    """
+    sizes = [image.size for image in images]
+    lock = threading.Lock()
+    failed = threading.Event()
+
+    def upload(image: ImageFile, size: int | None) -> UploadedImage:
+        sent = 0
+
+        def step(count: int) -> None:
+            nonlocal sent
+            if failed.is_set():
+                raise _CancelledError("another image of the same order failed")
+            sent += count
+            if progress is not None:
+                with lock:
+                    progress(image, sent, size)
+
+        try:
+            return upload_one(target, image, step)
+        except BaseException:
+            failed.set()
+            raise
+
+    with ThreadPoolExecutor(max(1, min(at_once, len(images))), thread_name_prefix="clouddirect-images") as pool:
+        futures = [pool.submit(upload, image, size) for image, size in zip(images, sizes, strict=True)]
+        try:
+            done, pending = wait(futures, return_when=FIRST_EXCEPTION)
+        except BaseException:
+            failed.set()
+            raise
+        if any(future.exception() for future in done):
+            failed.set()
+            for future in pending:
+                future.cancel()
+    return _results(futures)
+
+
+def _results(futures: list[Future[UploadedImage]]) -> list[UploadedImage]:
+    errors = [future.exception() for future in futures if not future.cancelled()]
+    # the first real cause, rather than one of the uploads that were called off because of it
+    for error in errors:
+        if error is not None and not isinstance(error, _CancelledError):
+            raise error
+    return [future.result() for future in futures]
+
+
+class _CancelledError(CloudDirectError):
+    """Ends an upload whose order will not be sent; it never leaves this module."""

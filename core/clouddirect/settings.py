@@ -1,0 +1,297 @@
+"""Settings: one TOML file, every value also from the environment.
+
+The file is the one given, else ``$CLOUDDIRECT_CONFIG``, else ``./clouddirect.toml``, else ``clouddirect.toml`` in the
+user's configuration directory. An environment variable such as ``CLOUDDIRECT_ENDPOINTS__ORDERS__QUEUE`` overrides the
+file's value. Any option may be written as ``{ env = "NAME" }`` or ``{ file = "PATH" }``: it is read from there when
+the endpoint is opened, and the settings never hold it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from clouddirect.errors import ConfigurationError
+
+__all__ = [
+    "ENDPOINTS",
+    "STORES",
+    "EndpointSettings",
+    "Endpoints",
+    "SandboxSettings",
+    "Settings",
+    "StoreSettings",
+    "Stores",
+    "load_settings",
+    "resolve_options",
+    "search_path",
+]
+
+FILE_NAME = "clouddirect.toml"
+
+
+class _Part(BaseModel):
+    """Shows the names of what is set, never a value that might be a secret."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+    shown: ClassVar[tuple[str, ...]] = ()
+
+    def __repr__(self) -> str:
+        parts = [f"{name}={getattr(self, name)!r}" for name in self.shown if getattr(self, name) is not None]
+        parts += [f"{name}=…" for name in self.model_extra or ()]
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+    __str__ = __repr__
+
+    def __rich_repr__(self) -> Iterable[object]:
+        yield repr(self)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The provider's own options, as written."""
+        return dict(self.model_extra or {})
+
+
+class EndpointSettings(_Part):
+    """One queue: who provides it, what it is called, and the provider's own options.
+
+    Attributes:
+        provider: name of an installed provider.
+        queue: name of the queue, as the provider spells it.
+        dead_letter_send: the queue that dead-lettered messages are sent to where the broker has none of its own.
+        dead_letter_receive: the queue that dead-lettered messages are read from, where its name cannot be derived.
+    """
+
+    model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
+    shown = ("provider", "queue", "dead_letter_send", "dead_letter_receive")
+
+    provider: str
+    queue: str
+    dead_letter_send: str | None = None
+    dead_letter_receive: str | None = None
+
+
+class StoreSettings(_Part):
+    """One container of files: who provides it, what it is called, and the provider's own options.
+
+    Attributes:
+        provider: name of an installed provider.
+        container: name of the container or bucket.
+        wire_container: the name that goes into an order's ``AzureBlobStorage.Container``; None for ``container``.
+    """
+
+    model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
+    shown = ("provider", "container", "wire_container")
+
+    provider: str
+    container: str
+    wire_container: str | None = None
+
+
+class Endpoints(_Part):
+    """The four queues of the order workflow; those that are not used may be left out."""
+
+    shown = ("orders", "gradings", "events", "results")
+
+    orders: EndpointSettings | None = None
+    gradings: EndpointSettings | None = None
+    events: EndpointSettings | None = None
+    results: EndpointSettings | None = None
+
+
+class Stores(_Part):
+    """The two stores of the order workflow."""
+
+    shown = ("images", "shared_images")
+
+    images: StoreSettings | None = None
+    shared_images: StoreSettings | None = None
+
+
+#: Names of the endpoints and stores that settings may hold.
+ENDPOINTS = tuple(Endpoints.model_fields)
+STORES = tuple(Stores.model_fields)
+
+
+class SandboxSettings(_Part):
+    """The other side, for rehearsals: mirrored endpoints with the platform's credentials.
+
+    Attributes:
+        endpoints: the platform's side of the queues: it receives ``orders`` and ``gradings``, sends ``events`` and
+        ``results``. stores: where the images of orders are looked for, by the container named in the order.
+        client_guids: the organisations whose orders are taken; the settings' own ``client_guid`` when empty. seed:
+        makes a rehearsal repeatable. stage_delay: seconds between the stages of an order. auto_grade: grade by
+        itself; otherwise it waits for a GradingSubmission. image_wait: seconds an order waits for its images before
+        it is refused.
+    """
+
+    shown = ("endpoints", "stores", "seed", "stage_delay", "auto_grade", "image_wait")
+
+    endpoints: Endpoints = Field(default_factory=Endpoints)
+    stores: Stores = Field(default_factory=Stores)
+    client_guids: list[str] = Field(default_factory=list)
+    seed: int = 0
+    stage_delay: float = Field(default=0.0, ge=0)
+    auto_grade: bool = True
+    image_wait: float = Field(default=5.0, ge=0)
+
+
+class Settings(BaseSettings):
+    """Everything that clouddirect is told from outside; made by `load_settings`.
+
+    Attributes:
+        client_guid: identifies the organisation to IRIS; it goes into every order.
+        site: ``Site.LocalId`` of orders that name none.
+        endpoints: the queues.
+        stores: the stores.
+        observers: names of the installed observers to enable.
+        data_dir: where clouddirect keeps what must survive a restart; None for the user's data directory.
+        sandbox: the other side, for rehearsals.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="CLOUDDIRECT_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        hide_input_in_errors=True,
+    )
+
+    client_guid: str | None = None
+    site: str | None = None
+    endpoints: Endpoints = Field(default_factory=Endpoints)
+    stores: Stores = Field(default_factory=Stores)
+    observers: list[str] = Field(default_factory=list)
+    data_dir: Path | None = None
+    sandbox: SandboxSettings = Field(default_factory=SandboxSettings)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment overrides the file, whose content is passed in."""
+        return env_settings, init_settings
+
+    def __repr__(self) -> str:
+        return f"Settings(client_guid=…, site={self.site!r}, endpoints={self.endpoints!r}, stores={self.stores!r})"
+
+    __str__ = __repr__
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """Check ``values`` (the content of a settings file) and the environment together.
+
+        Raises:
+            ConfigurationError: says all that is wrong at once, each by its path.
+        """
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            problems = [_problem(detail) for detail in error.errors(include_input=False, include_url=False)]
+        raise ConfigurationError("the settings are wrong: " + "; ".join(problems))
+
+    def require_endpoint(self, name: str) -> EndpointSettings:
+        """Return the endpoint called ``name``.
+
+        Raises:
+            ConfigurationError: it is not configured.
+        """
+        found: EndpointSettings | None = getattr(self.endpoints, name)
+        if found is None:
+            raise ConfigurationError(
+                f"endpoints.{name} is not configured; add [endpoints.{name}] with provider and queue to the settings"
+            )
+        return found
+
+    def require_store(self, name: str) -> StoreSettings:
+        """Return the store called ``name``; raises like `require_endpoint`."""
+        found: StoreSettings | None = getattr(self.stores, name)
+        if found is None:
+            raise ConfigurationError(
+                f"stores.{name} is not configured; add [stores.{name}] with provider and container to the settings"
+            )
+        return found
+
+
+def search_path(config: str | Path | None = None) -> list[Path]:
+    """Return the files where settings are looked for, in order; a file that is named outright is the only one."""
+    named = config or os.environ.get("CLOUDDIRECT_CONFIG")
+    if named:
+        return [Path(named).expanduser()]
+    import platformdirs
+
+    return [Path(FILE_NAME), Path(platformdirs.user_config_dir("clouddirect", appauthor=False)) / FILE_NAME]
+
+
+def load_settings(config: str | Path | None = None) -> Settings:
+    """Load the settings from the first file found and the environment.
+
+    Raises:
+        ConfigurationError: there is no file and no ``CLOUDDIRECT_…`` variable either; or something in them is wrong.
+    """
+    looked = search_path(config)
+    path = next((candidate for candidate in looked if candidate.is_file()), None)
+    if path is None:
+        if config is None and any(
+            name.startswith(("CLOUDDIRECT_ENDPOINTS__", "CLOUDDIRECT_STORES__")) for name in os.environ
+        ):
+            return Settings.of({})
+        where = "".join(f"\n  {candidate.absolute()}" for candidate in looked)
+        raise ConfigurationError(
+            f"no settings were found. Looked for:{where}\nMake a first file with: clouddirect init --provider local"
+        )
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{path} is not valid TOML: {error}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {type(error).__name__}") from error
+    return Settings.of(values)
+
+
+def resolve_options(where: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace ``{ env = … }`` and ``{ file = … }`` by what they point at; ``where`` names the endpoint in errors.
+
+    Raises:
+        ConfigurationError: the variable is not set or the file cannot be read.
+    """
+    return {name: _resolve(f"{where}.{name}", value) for name, value in options.items()}
+
+
+def _resolve(where: str, value: Any) -> Any:
+    if not isinstance(value, Mapping) or len(value) != 1:
+        return value
+    (kind, source), *_ = value.items()
+    if kind == "env" and isinstance(source, str):
+        if source not in os.environ:
+            raise ConfigurationError(f"{where}: the environment variable {source} is not set")
+        return os.environ[source]
+    if kind == "file" and isinstance(source, str):
+        try:
+            return Path(source).expanduser().read_text(encoding="utf-8-sig").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"{where}: the file {source} cannot be read ({type(error).__name__})") from error
+    return value
+
+
+def _problem(detail: Any) -> str:
+    path = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] != "extra_forbidden":
+        return f"{path}: {detail['msg'].lower()}"
+    model: type[BaseModel] = Settings
+    for part in detail["loc"][:-1]:
+        inner = model.model_fields[str(part)].annotation
+        model = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else model
+    near = difflib.get_close_matches(str(detail["loc"][-1]), list(model.model_fields), n=1, cutoff=0.5)
+    return f"{path}: there is no such setting{f' (did you mean {near[0]}?)' if near else ''}"
