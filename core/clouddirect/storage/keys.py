@@ -61,6 +61,8 @@ def _check_text(what: str, text: str) -> None:
         raise _refused(what, text, "must not hold an unpaired surrogate, which UTF-8 cannot express") from None
     if size > MAX_KEY_BYTES:
         raise InvalidKeyError(f"the {what} has {size:,} bytes in UTF-8; it must have at most {MAX_KEY_BYTES:,}")
+    if text.isascii() and text.isprintable():
+        return
     for place, character in enumerate(text):
         if unicodedata.category(character) == "Cc":
             raise _refused(what, text, f"must not hold a control character (U+{ord(character):04X} at {place})")
