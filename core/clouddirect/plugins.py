@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "GROUP",
-    "OBSERVER_GROUP",
     "InstalledProvider",
+    "OBSERVER_GROUP",
     "Provider",
     "ProviderSpec",
     "hookimpl",

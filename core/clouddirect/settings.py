@@ -22,9 +22,9 @@ from clouddirect.errors import ConfigurationError
 
 __all__ = [
     "ENDPOINTS",
-    "STORES",
     "EndpointSettings",
     "Endpoints",
+    "STORES",
     "SandboxSettings",
     "Settings",
     "StoreSettings",

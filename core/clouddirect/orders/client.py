@@ -11,9 +11,6 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from clouddirect.clock import Clock
 from clouddirect.errors import CloudDirectError, InvalidMessageError, PermissionDeniedError, UnsupportedError
-from clouddirect.messaging.consumer import Consumer, ConsumerOptions
-from clouddirect.messaging.delivery import Delivery
-from clouddirect.messaging.message import Message, SendReceipt
 from clouddirect.orders.connections import Connections, Queue
 from clouddirect.orders.images import ImageFile, ImageProgress, UploadedImage, upload_all
 from clouddirect.orders.incoming import Incoming, read_or_put_aside
@@ -33,6 +30,7 @@ from clouddirect.orders.models import (
 from clouddirect.retry import Interrupt, RetryPolicy
 
 if TYPE_CHECKING:
+    from clouddirect.messaging import Consumer, ConsumerOptions, Delivery, SendReceipt
     from clouddirect.settings import Settings
 
 __all__ = ["CloudDirect", "Submission"]
@@ -171,6 +169,8 @@ class CloudDirect:
         Raises:
             CloudDirectError: a queue cannot be received from, for a reason that does not pass.
         """
+        from clouddirect.messaging import ConsumerOptions
+
         options = ConsumerOptions(max_deliveries=max_deliveries)
         consumers: list[Consumer] = []
         try:
@@ -247,6 +247,8 @@ class CloudDirect:
         return found
 
     def _send(self, endpoint: str, order: OrderRequest) -> SendReceipt:
+        from clouddirect.messaging import Message
+
         queue = self._connections.queue(endpoint)
         local_id = order.order.local_id if order.order else None
         message = Message(body=to_wire(order), content_type="application/json", correlation_id=local_id)

@@ -1,4 +1,8 @@
-"""Opening the brokers and stores that the settings name, each once and only when it is first used."""
+"""Opening the brokers and stores that the settings name, each once and only when it is first used.
+
+What opening needs (plugins, both interfaces, settings) is imported then: a program that only builds orders does not
+pay for it.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +13,14 @@ from typing import TYPE_CHECKING
 
 from clouddirect.clock import Clock, SystemClock
 from clouddirect.errors import ClosedError, ConfigurationError
-from clouddirect.messaging.primitives import BrokerRuntime
-from clouddirect.plugins import load_observers, open_broker, open_store
 from clouddirect.retry import RetryPolicy
-from clouddirect.settings import Endpoints, EndpointSettings, Stores, StoreSettings, resolve_options
-from clouddirect.storage.primitives import StoreRuntime
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from clouddirect.messaging.broker import MessageBroker
-    from clouddirect.storage.store import FileStore
+    from clouddirect.messaging import MessageBroker
+    from clouddirect.settings import Endpoints, EndpointSettings, Stores, StoreSettings
+    from clouddirect.storage import FileStore
 
 __all__ = ["Connections", "OpenStore", "Queue"]
 
@@ -113,9 +114,7 @@ class Connections:
                     raise ConfigurationError(
                         f"{path} is not configured; add [{path}] with provider and container to the settings"
                     )
-                options = resolve_options(path, settings.options) | {"container": settings.container}
-                runtime = StoreRuntime(clock=self._clock, retry=self._retry, observers=load_observers(self._observers))
-                store = open_store(settings.provider, runtime=runtime, **options)
+                store = self._store(path, settings)
                 self._open_stores[name] = OpenStore(store, settings.wire_container or settings.container)
             return self._open_stores[name]
 
@@ -130,7 +129,20 @@ class Connections:
         for opened in stores:
             opened.store.close()
 
+    def _store(self, path: str, settings: StoreSettings) -> FileStore:
+        from clouddirect.plugins import load_observers, open_store
+        from clouddirect.settings import resolve_options
+        from clouddirect.storage import StoreRuntime
+
+        options = resolve_options(path, settings.options) | {"container": settings.container}
+        runtime = StoreRuntime(clock=self._clock, retry=self._retry, observers=load_observers(self._observers))
+        return open_store(settings.provider, runtime=runtime, **options)
+
     def _broker(self, path: str, settings: EndpointSettings) -> MessageBroker:
+        from clouddirect.messaging import BrokerRuntime
+        from clouddirect.plugins import load_observers, open_broker
+        from clouddirect.settings import resolve_options
+
         dead_letter = {settings.queue: settings.dead_letter_send} if settings.dead_letter_send else {}
         identity = json.dumps([settings.provider, settings.options, dead_letter], sort_keys=True, default=str)
         if identity not in self._brokers:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from clouddirect.errors import CloudDirectError, InvalidMessageError
-from clouddirect.messaging.delivery import Delivery
+
+if TYPE_CHECKING:
+    from clouddirect.messaging import Delivery
 
 __all__ = ["Incoming", "read_or_put_aside"]
 

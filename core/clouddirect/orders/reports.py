@@ -34,7 +34,8 @@ def save_report(result: OrderResult, directory: str | os.PathLike[str]) -> Path 
 
 
 def save_message(result: OrderResult, body: bytes, directory: str | os.PathLike[str]) -> Path:
-    """Save the message that ``result`` came in, as it came, beside its report: as `save_report`, with the suffix ``.json``.
+    """Save the message that ``result`` came in, as it came, beside its report: as `save_report`, with the suffix
+    ``.json``.
 
     Raises:
         UnavailableError: the file cannot be written.
@@ -48,7 +49,7 @@ def _save_as(result: OrderResult, directory: str | os.PathLike[str], suffix: str
     folder = Path(directory)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return _save(folder, stem, report.suffix, report.data)
+        return _save(folder, stem, suffix, content)
     except OSError as error:
         raise UnavailableError(
             f"the result cannot be saved in {folder} ({error.strerror or type(error).__name__}); "
