@@ -1,6 +1,7 @@
 """Making and changing models from Python."""
 
 import copy
+import json
 import pickle
 import subprocess
 import sys
@@ -127,7 +128,7 @@ def test_lists_are_not_shared() -> None:
 
 
 def test_models_survive_copying_and_pickling(new_order: dict[str, object]) -> None:
-    order = read_order(str(new_order | {"New": 1}).replace("'", '"'))
+    order = read_order(json.dumps(new_order | {"New": 1}))
     for twin in (copy.deepcopy(order), pickle.loads(pickle.dumps(order)), order.model_copy(deep=True)):
         assert twin == order
         assert to_wire(twin) == to_wire(order)

@@ -2,7 +2,7 @@
 
 From Python, a model is made with snake_case keyword arguments; an unknown one is refused, since it is a typing mistake.
 From the wire, ``read_order`` and its neighbours make it; fields nobody documented are kept in ``unknown_fields`` and
-written again. pydantic checks the first way; the second has a reader of its own (see ``reading``).
+written again. pydantic checks the first way; the second has a reader of its own (see ``reader``).
 
 A model shows only what cannot identify a person. Class variables say what that is, so that it stands beside the fields.
 """

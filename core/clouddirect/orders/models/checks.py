@@ -14,7 +14,7 @@ from clouddirect.orders.models.options import Option
 from clouddirect.orders.models.order import WIRE_VERSION
 from clouddirect.orders.models.tables import WireField, table_of
 
-__all__ = ["EARLIEST_BIRTH", "Checks", "Problem", "walk"]
+__all__ = ["Checks", "EARLIEST_BIRTH", "Problem", "is_guid", "is_npi", "walk"]
 
 EARLIEST_BIRTH = date(1880, 1, 1)
 """Nobody born before this day is alive."""

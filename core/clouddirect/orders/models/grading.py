@@ -11,7 +11,7 @@ from clouddirect.orders.models.order import WIRE_VERSION
 from clouddirect.orders.models.people import Site
 from clouddirect.orders.models.values import Flag, Guid, Text, Texts, Version
 
-__all__ = ["PUBLISHED_FINDINGS", "EyeSideGrading", "Finding", "GradingSubmission"]
+__all__ = ["EyeSideGrading", "Finding", "GradingSubmission", "PUBLISHED_FINDINGS"]
 
 _SUSPECTED = (
     "Glaucoma",

@@ -20,7 +20,6 @@ from clouddirect.orders.models.people import Address, GenderCode, HealthPlan, Na
 from clouddirect.orders.models.values import Date, DateOrTime, DateTime, Flag, Guid, Integer, Text, Version, code, codes
 
 __all__ = [
-    "WIRE_VERSION",
     "AzureBlobStorage",
     "Camera",
     "CameraDetails",
@@ -28,6 +27,7 @@ __all__ = [
     "Order",
     "OrderRequest",
     "Patient",
+    "WIRE_VERSION",
 ]
 
 WIRE_VERSION = "2.3.1"
