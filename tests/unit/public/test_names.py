@@ -62,7 +62,7 @@ def _documented(module: ModuleType, public: str) -> bool:
 def _undocumented_members(value: type) -> list[str]:
     """Public methods and properties without a docstring; overriding a documented one is enough."""
     found = []
-    for member, defined in vars(value).items():
+    for member, defined in list(vars(value).items()):
         function = defined.fget if isinstance(defined, property) else getattr(defined, "__func__", defined)
         if member.startswith("_") or not inspect.isfunction(function):
             continue

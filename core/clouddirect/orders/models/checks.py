@@ -47,9 +47,11 @@ class Checks:
         self.found: list[Problem] = []
 
     def error(self, path: str, message: str) -> None:
+        """Note what would fail, or be ignored in silence."""
         self.found.append(Problem(path, message, "error"))
 
     def warning(self, path: str, message: str) -> None:
+        """Note what may fail."""
         self.found.append(Problem(path, message, "warning"))
 
     def required(self, path: str, value: Any, why: str = "") -> bool:
@@ -60,15 +62,18 @@ class Checks:
         return True
 
     def version(self, value: str | None) -> None:
+        """Complain about any version but the one this library speaks."""
         if self.required("Version", value, f"set it to {WIRE_VERSION}") and value != WIRE_VERSION:
             self.warning("Version", f"is not {WIRE_VERSION}, the version this library speaks")
 
     def client_guid(self, value: str | None) -> None:
+        """Complain unless the ClientGuid is a GUID."""
         why = "it identifies the organisation, and without it no event ever comes"
         if self.required("ClientGuid", value, why) and not is_guid(value):
             self.error("ClientGuid", "is not a GUID: no event would ever come")
 
     def birth(self, path: str, value: date | None, today: date) -> None:
+        """Complain about a birth in the future or longer ago than anybody lives."""
         if value is None:
             return
         if value > today:
