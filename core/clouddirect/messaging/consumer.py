@@ -1,0 +1,382 @@
+"""`Consumer`: handles a queue's messages in several threads, keeps their leases, and stops without losing any.
+
+Pollers receive, workers run the handler, ackers flush acknowledgements: while one flush is under way the next acks
+gather, so that a fast handler is acked in full batches and a lone message at once. All state is under one lock.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from clouddirect.errors import ClosedError, CloudDirectError, ConfigurationError
+from clouddirect.messaging.backlog import Backlog
+from clouddirect.messaging.delivery import Delivery
+from clouddirect.messaging.options import ConsumerOptions
+from clouddirect.messaging.settlement import UNKNOWN_LEASE, SettleResult
+from clouddirect.retry import Interrupt, RetryPolicy
+
+if TYPE_CHECKING:
+    from clouddirect.messaging.broker import MessageBroker
+
+__all__ = ["Consumer", "Handler"]
+
+Handler = Callable[[Delivery], object]
+log = logging.getLogger("clouddirect.messaging")
+
+#: How pollers wait while the broker cannot be reached: for ever, but never in step with each other.
+_RECONNECT = RetryPolicy(base_delay=0.5, max_delay=30.0, deadline=None)
+#: Most flushes of acknowledgements at the same time.
+_MAX_ACKERS = 8
+
+
+class Consumer:
+    """Runs ``handler(delivery)`` for each message of a queue; made by `MessageBroker.consume`.
+
+    - Returning acks, raising nacks with jittered backoff; a handler may also settle the delivery itself.
+    - Leases are renewed while a handler runs; ``delivery.lease_lost`` is set when one could not be kept.
+    - One handler at a time runs for each ordering key, and the next one only after the ack before it was confirmed.
+      When one fails, the messages of its key received behind it are given back, so that order holds.
+    - An unreachable broker is asked again for ever, with backoff; an error that cannot pass (a refused credential, a
+      missing queue) ends the consumer: it is logged, and `wait` raises it.
+    """
+
+    def __init__(
+        self, broker: MessageBroker, queue: str, handler: Handler, concurrency: int, options: ConsumerOptions
+    ) -> None:
+        """Made by core; `start` begins the work."""
+        if concurrency < 1:
+            raise ConfigurationError(f"concurrency is {concurrency}; it must be at least 1", operation="consume")
+        self.queue = queue
+        self._broker = broker
+        self._handler = handler
+        self._options = options
+        self._concurrency = concurrency
+        self._clock = broker.runtime.clock
+        self._can = broker.capabilities(queue)
+        self._lock = threading.Lock()
+        self._work_ready = threading.Condition(self._lock)
+        self._room_free = threading.Condition(self._lock)
+        self._acks_ready = threading.Condition(self._lock)
+        self._changed = threading.Condition(self._lock)  # a thread has ended
+        self._interrupt = Interrupt(self._clock)
+        self._backlog = Backlog()
+        self._running: set[Delivery] = set()
+        self._acks: deque[Delivery] = deque()
+        self._flushing = 0  # flushes under way
+        self._in_flight = 0  # received and not finished
+        self._asked = 0  # asked for by polls that have not returned
+        self._handling_time: float | None = None  # moving average, seconds
+        self._lease_seen: float | None = None  # longest that the broker has told, seconds
+        self._stopping = False
+        self._error: BaseException | None = None
+        self._alive = {"poll": 0, "work": 0, "ack": 0}
+        self._threads: list[threading.Thread] = []
+
+    # -- life -----------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the threads; called once, by the broker."""
+        if self._options.max_deliveries is not None and not self._can.delivery_count:
+            log.warning("%s does not count the deliveries of %r: max_deliveries has no effect",
+                        self._broker.provider, self.queue)  # fmt: skip
+        most = self._concurrency + self._options.max_waiting
+        pollers = math.ceil(self._concurrency / self._can.max_receive_count)
+        ackers = min(_MAX_ACKERS, self._concurrency, math.ceil(most / self._can.max_settle_count))
+        roles = [("poll", self._poll)] * pollers + [("work", self._work)] * self._concurrency
+        roles += [("ack", self._flush_acks)] * ackers
+        for number, (role, target) in enumerate(roles):
+            self._alive[role] += 1
+            name = f"clouddirect-{role}-{self.queue}-{number}"
+            self._threads.append(threading.Thread(target=self._live, args=(role, target), name=name, daemon=True))
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def running(self) -> bool:
+        """Whether any of its threads is still at work."""
+        return any(self._alive.values())
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the consumer has ended, at most ``timeout`` seconds; returns whether it has.
+
+        Raises:
+            CloudDirectError: the error that ended it.
+        """
+        with self._lock:
+            if not self._wait_for_end(None if timeout is None else self._clock.monotonic() + timeout):
+                return False
+        if self._error is not None:
+            raise self._error
+        return True
+
+    def stop(self, timeout: float = 30.0) -> bool:
+        """Stop polling, let running handlers finish, give back what no handler has begun, and flush the acks.
+
+        A delivery whose handler is still running after ``timeout`` seconds is given back, with ``lease_lost`` set.
+
+        Returns:
+            Whether everything finished in time. Called from a handler, it only begins the stop and returns False.
+        """
+        ends = self._clock.monotonic() + timeout
+        self.begin_stop(ends)
+        if threading.current_thread() in self._threads:
+            return False
+        with self._lock:
+            self._wait_for_end(ends)
+            late = list(self._running)
+        if late:
+            log.warning("%d handlers of %r did not finish in time; their messages are given back",
+                        len(late), self.queue)  # fmt: skip
+            self._broker.settlement.release(self.queue, late, max(ends, self._clock.monotonic() + 1.0))
+            for delivery in late:
+                delivery.lease_lost.set()
+        return not self.running
+
+    def begin_stop(self, ends: float | None = None) -> None:
+        """Stop polling and give back what no handler has begun; returns without waiting for the handlers.
+
+        After ``ends``, a moment on the broker's monotonic clock, nothing more is given back: leases end by themselves.
+        """
+        with self._lock:
+            self._stopping = True
+            waiting = self._backlog.clear()
+            self._in_flight -= len(waiting)
+            self._wake_everybody()
+        self._interrupt.set()
+        self._broker.settlement.release(self.queue, waiting, ends)
+
+    def _wait_for_end(self, ends: float | None) -> bool:
+        while self.running:
+            left = None if ends is None else ends - self._clock.monotonic()
+            if left is not None and left <= 0:
+                return False
+            self._clock.wait(self._changed, left)
+        return True
+
+    def _wake_everybody(self) -> None:
+        for condition in (self._work_ready, self._room_free, self._acks_ready, self._changed):
+            condition.notify_all()
+
+    def _live(self, role: str, target: Callable[[], None]) -> None:
+        try:
+            target()
+        except BaseException as error:  # noqa: BLE001 - a thread that dies silently would stop the consumer unseen
+            self._fail(error)
+        finally:
+            with self._lock:
+                self._alive[role] -= 1
+                ended = not self.running
+                self._wake_everybody()
+            if ended:
+                self._broker.finished(self)
+
+    def _fail(self, error: BaseException) -> None:
+        with self._lock:
+            self._error = self._error or error
+        log.error("the consumer of %r has ended (%s)", self.queue, type(error).__name__)
+        self.begin_stop()
+
+    # -- polling --------------------------------------------------------------------------------------------
+
+    def _poll(self) -> None:
+        failures = 0
+        while True:
+            with self._lock:
+                while not self._stopping and not self._wanted():
+                    self._clock.wait(self._room_free, None)
+                if self._stopping:
+                    return
+                count = self._wanted()
+                self._asked += count
+                self._call_poller()  # another one may ask for what is left
+            deliveries: list[Delivery] = []
+            try:
+                with self._broker.inside:
+                    deliveries = self._broker.take(
+                        self.queue, count, self._options.poll_wait, self._options.lease, self._interrupt
+                    )
+                failures = 0
+            except CloudDirectError as error:
+                if not error.retryable and not (self._stopping and isinstance(error, ClosedError)):
+                    raise
+                failures += 1
+                self._accept([], count)
+                self._wait_to_reconnect(failures, error)
+            else:
+                self._accept(deliveries, count)
+
+    def _wait_to_reconnect(self, failures: int, error: CloudDirectError) -> None:
+        wait = _RECONNECT.backoff(failures, error)
+        log.warning("receiving from %r failed (%s); next attempt in %.1f s", self.queue, type(error).__name__, wait)
+        self._interrupt.wait(wait)
+
+    def _wanted(self) -> int:
+        """How many messages to ask for now: as many as a poll may bring, or what keeps the workers busy.
+
+        Asking for each single place as it gets free would cost a poll for every message. Caller holds the lock.
+        """
+        capacity = self._concurrency + self._ahead()
+        room = capacity - self._in_flight - self._asked
+        starving = self._in_flight + self._asked < self._concurrency
+        worthwhile = min(self._can.max_receive_count, math.ceil(capacity / 2))
+        return min(room, self._can.max_receive_count) if room >= worthwhile or (starving and room > 0) else 0
+
+    def _ahead(self) -> int:
+        """How many messages may wait for a handler: as many as are handled before half of their lease has passed."""
+        lease = self._options.lease or self._lease_seen
+        if self._handling_time is None:
+            return min(self._options.max_waiting, self._concurrency)
+        fits = math.inf if lease is None else self._concurrency * 0.5 * lease / max(self._handling_time, 1e-6)
+        return int(min(self._options.max_waiting, fits))
+
+    def _call_poller(self) -> None:
+        if self._wanted():
+            self._room_free.notify()
+
+    def _accept(self, deliveries: list[Delivery], count: int) -> None:
+        """Take in what a poll for ``count`` messages has brought."""
+        with self._lock:
+            for delivery in deliveries:
+                self._lease_seen = max(self._lease_seen or 0.0, delivery._raw.lease or 0.0) or None
+            seconds = self._options.lease or self._lease_seen or UNKNOWN_LEASE
+        if deliveries:
+            self._broker.settlement.keeper.keep(deliveries, seconds, self._options.max_handling)
+        with self._lock:
+            self._asked -= count
+            stopping = self._stopping
+            if not stopping:
+                self._in_flight += len(deliveries)
+                for delivery in deliveries:
+                    self._backlog.add(delivery)
+                self._work_ready.notify(len(deliveries))
+                self._call_poller()
+        if stopping:
+            self._broker.settlement.release(self.queue, deliveries)
+
+    # -- working --------------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                while not self._backlog.ready and not (self._stopping and not self._alive["poll"]):
+                    self._clock.wait(self._work_ready, None)
+                if not self._backlog.ready:
+                    return
+                delivery = self._backlog.take()
+                self._running.add(delivery)
+            self._handle(delivery)
+
+    def _handle(self, delivery: Delivery) -> None:
+        limit, count = self._options.max_deliveries, delivery.delivery_count
+        if limit is not None and count is not None and count > limit:
+            self._give_up_on(delivery, f"delivered {count} times, at most {limit} are permitted")
+            returned, failure = False, None
+        else:
+            returned, failure = self._run_handler(delivery)
+        with self._lock:
+            self._running.discard(delivery)
+            if returned and delivery.settled is None:
+                self._acks.append(delivery)  # even if its lease was lost: a late ack may still count
+                self._call_acker()
+                return
+        if failure is not None:
+            self._handler_failed(delivery, failure)
+        self._finish([(delivery, delivery.settled in ("ack", "dead_letter") and delivery._lost is None)])
+        if failure is not None and not isinstance(failure, Exception):
+            raise failure  # SystemExit and the like: the consumer ends, and wait() raises it
+
+    def _run_handler(self, delivery: Delivery) -> tuple[bool, BaseException | None]:
+        """Call the handler unless the lease is lost already; say whether it returned, or what it raised."""
+        if delivery.lease_lost.is_set():
+            return False, None
+        began, failure = self._clock.monotonic(), None
+        try:
+            self._handler(delivery)
+        except BaseException as error:  # noqa: BLE001 - whatever a handler raises gives its message back
+            failure = error
+        seconds = self._clock.monotonic() - began
+        with self._lock:
+            before = self._handling_time
+            self._handling_time = seconds if before is None else 0.8 * before + 0.2 * seconds
+        return failure is None, failure
+
+    def _handler_failed(self, delivery: Delivery, error: BaseException) -> None:
+        # the error's text may hold patient data: the log gets its type alone
+        kind, identity = type(error).__name__, delivery.message.id
+        log.warning("the handler of %r failed (%s) on message %s", self.queue, kind, identity)
+        if delivery.settled is not None or delivery.lease_lost.is_set():
+            return
+        limit, count = self._options.max_deliveries, delivery.delivery_count
+        if limit is not None and count is not None and count >= limit and isinstance(error, Exception):
+            self._give_up_on(delivery, f"its handler failed on delivery {count} ({kind})")
+        else:
+            self._give_back(delivery)
+
+    def _give_up_on(self, delivery: Delivery, description: str) -> None:
+        try:
+            delivery.dead_letter("MaxDeliveryCountExceeded", description)
+        except CloudDirectError as problem:
+            log.error("a message of %r could not be dead-lettered (%s); it will come again",
+                      self.queue, type(problem).__name__)  # fmt: skip
+            if delivery.settled is None:
+                self._give_back(delivery)
+
+    def _give_back(self, delivery: Delivery) -> None:
+        ceiling = self._options.first_retry_delay * 2.0 ** min((delivery.delivery_count or 3) - 1, 30)
+        try:
+            delivery.nack(random.uniform(0, min(ceiling, self._options.max_retry_delay)))
+        except CloudDirectError as problem:
+            log.warning("a delivery of %r could not be given back (%s); its lease will end by itself",
+                        self.queue, type(problem).__name__)  # fmt: skip
+
+    # -- finishing ------------------------------------------------------------------------------------------
+
+    def _flush_acks(self) -> None:
+        while True:
+            with self._lock:
+                while not self._may_flush():
+                    if not self._acks and not self._alive["poll"] and not self._alive["work"]:
+                        return
+                    self._clock.wait(self._acks_ready, None)
+                batch = [self._acks.popleft() for _ in range(min(len(self._acks), self._can.max_settle_count))]
+                self._flushing += 1
+                self._call_acker()  # another one may take what is left
+            try:
+                results = self._broker.ack_many(batch)
+            except ClosedError as error:  # closing has given them back
+                results = [SettleResult(delivery, error) for delivery in batch]
+            with self._lock:
+                self._flushing -= 1
+                self._call_acker()
+            for result in results:
+                if result.error is not None:
+                    log.warning("an ack on %r did not count (%s); the message may be delivered again",
+                                self.queue, type(result.error).__name__)  # fmt: skip
+            self._finish([(result.delivery, result.ok) for result in results])
+
+    def _may_flush(self) -> bool:
+        """Whether an ack call is worth making: it is full, or nothing else is under way. Caller holds the lock."""
+        return bool(self._acks) and (not self._flushing or len(self._acks) >= self._can.max_settle_count)
+
+    def _call_acker(self) -> None:
+        if self._may_flush():
+            self._acks_ready.notify()
+
+    def _finish(self, finished: list[tuple[Delivery, bool]]) -> None:
+        """Let the next of each ordering key begin; give back those behind one that will come again."""
+        behind: list[Delivery] = []
+        with self._lock:
+            for delivery, in_order in finished:
+                behind.extend(self._backlog.done(delivery, in_order))
+            self._in_flight -= len(finished) + len(behind)
+            self._work_ready.notify(len(finished))
+            self._call_poller()
+        for delivery, _ in finished:
+            self._broker.settlement.keeper.forget(delivery)  # an unsettled one must come again when its lease ends
+        self._broker.settlement.release(self.queue, behind)
