@@ -125,11 +125,13 @@ class SandboxSettings(_Part):
 
     Attributes:
         endpoints: the platform's side of the queues: it receives ``orders`` and ``gradings``, sends ``events`` and
-        ``results``. stores: where the images of orders are looked for, by the container named in the order.
-        client_guids: the organisations whose orders are taken; the settings' own ``client_guid`` when empty. seed:
-        makes a rehearsal repeatable. stage_delay: seconds between the stages of an order. auto_grade: grade by
-        itself; otherwise it waits for a GradingSubmission. image_wait: seconds an order waits for its images before
-        it is refused.
+            ``results``.
+        stores: where the images of orders are looked for, by the container named in the order.
+        client_guids: the organisations whose orders are taken; the settings' own ``client_guid`` when empty.
+        seed: makes a rehearsal repeatable.
+        stage_delay: seconds between the stages of an order.
+        auto_grade: grade by itself; otherwise it waits for a GradingSubmission.
+        image_wait: seconds an order waits for its images before it is refused.
     """
 
     shown = ("endpoints", "stores", "seed", "stage_delay", "auto_grade", "image_wait")

@@ -1,0 +1,127 @@
+"""``clouddirect results``: receive the graded results and save their reports."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from clouddirect.cli.app import App, json_option, pass_app, patient_option
+from clouddirect.cli.exits import FAILED
+from clouddirect.cli.output import Rows, emit_json, when
+from clouddirect.cli.receiving import receive, receiving_options, wire_form
+from clouddirect.errors import InvalidMessageError
+
+if TYPE_CHECKING:
+    from clouddirect.orders.incoming import Incoming
+    from clouddirect.orders.models import EyeSideGrading, OrderResult
+
+__all__ = ["RESULT_COLUMNS", "result_row", "results"]
+
+log = logging.getLogger("clouddirect.cli")
+
+#: The columns of `result_row`; 80 characters in all.
+RESULT_COLUMNS = [("Time", 14), ("Order", 36), ("Code", 4), ("OD", 10), ("OS", None)]
+
+
+@click.command(short_help="Receive graded results and save their reports.")
+@click.option(
+    "--save-to", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+    help="Save the report of each result in this directory.",
+)  # fmt: skip
+@click.option(
+    "--raw", is_flag=True, help="With --save-to: save the whole message beside the report. It names the patient."
+)
+@receiving_options
+@json_option
+@patient_option
+@pass_app
+def results(
+    app: App, save_to: Path | None, raw: bool, wait: float, follow: bool, limit: int | None, as_json: bool,
+    show_patient_data: bool,
+) -> int:  # fmt: skip
+    """Print the results as they arrive, and acknowledge each once it is saved and printed.
+
+    Reports are saved as ORDER.pdf, readable by you alone, and never over another file. A result whose report cannot be
+    decoded goes to the dead-letter queue, and the exit code is 1. Otherwise ends as "events" does.
+
+    With --json, one result a line in its documented form, and with --save-to also "saved": {"report", "raw"}, the
+    files. Whatever may identify the patient is masked without --show-patient-data.
+    """
+    if raw and save_to is None:
+        raise click.UsageError("--raw needs --save-to DIR")
+    rows = Rows(RESULT_COLUMNS)
+    broken = 0
+
+    def handle(incoming: Incoming[Any]) -> None:
+        nonlocal broken
+        saved: dict[str, str | None] | None = None
+        if save_to is not None:
+            try:
+                saved = _save(incoming, save_to, raw)
+            except InvalidMessageError as error:
+                log.error(
+                    "message %s is dead-lettered, its report cannot be decoded: %s", incoming.delivery.message.id, error
+                )
+                incoming.delivery.dead_letter("unreadable report", str(error))
+                broken += 1
+                return
+        if as_json:
+            emit_json(wire_form(incoming.value, show_patient_data) | ({} if saved is None else {"saved": saved}))
+            return
+        cells, details = result_row(incoming.value, show_patient_data)
+        rows.add(cells, [*details, *(path for path in (saved or {}).values() if path)])
+
+    code = receive(
+        app, lambda client, timeout: client.results(timeout=timeout), handle, wait=wait, follow=follow, limit=limit
+    )
+    return FAILED if broken else code
+
+
+def _save(incoming: Incoming[Any], directory: Path, raw: bool) -> dict[str, str | None]:
+    from clouddirect.orders.reports import save_message, save_report
+
+    report = save_report(incoming.value, directory)
+    message = save_message(incoming.value, incoming.delivery.message.body, directory) if raw else None
+    return {"report": str(report) if report else None, "raw": str(message) if message else None}
+
+
+def result_row(result: OrderResult, show_patient_data: bool) -> tuple[tuple[object, ...], list[str]]:
+    """The cells of a result's row, and the lines below it."""
+    gradings = result.gradings
+    eyes = {"OD": gradings.od if gradings else None, "OS": gradings.os if gradings else None}
+    details = []
+    if result.success is False:
+        shown = show_patient_data and result.error_message
+        details.append(f"failed: {result.error_message}" if shown else "failed (why is shown with --show-patient-data)")
+    if show_patient_data:
+        details += _about(result)
+        details += [f"{side} {_findings(eye)}" for side, eye in eyes.items() if eye is not None]
+    order = result.order.local_id if result.order else None
+    return (when(result.timestamp), order, result.result_code, _graded(eyes["OD"]), _graded(eyes["OS"])), details
+
+
+def _graded(eye: EyeSideGrading | None) -> str:
+    if eye is None or eye.missing_eye_reason:
+        return "missing"
+    return {True: "gradable", False: "ungradable", None: "?"}[eye.gradable]
+
+
+def _about(result: OrderResult) -> list[str]:
+    patient = result.patient
+    if patient is None:
+        return []
+    name = ", ".join(part for part in (patient.name.last, patient.name.first) if part) if patient.name else ""
+    born = patient.dob.isoformat() if patient.dob else ""
+    return [f"patient {'; '.join(part for part in (name, born, patient.local_id) if part)}"]
+
+
+def _findings(eye: EyeSideGrading) -> str:
+    if eye.missing_eye_reason:
+        return f"missing: {eye.missing_eye_reason}"
+    if not eye.gradable:
+        return f"ungradable: {', '.join(eye.ungradable_reasons)}"
+    found = [f"{one.finding}: {one.result}" if one.result else str(one.finding) for one in eye.findings]
+    return ", ".join(found) or "no findings"
