@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from clouddirect import plugins
+from clouddirect import open_store, plugins
 
 from .conftest import CANARY, FarSide, Run
 from .test_process import POSIX, started
@@ -70,7 +71,7 @@ def test_without_the_extra_the_pip_command_is_told(far: FarSide, command: str) -
         "import sys\nfor name in ('PIL', 'fpdf', 'numpy', 'pydicom'):\n    sys.modules[name] = None\n"
         f"sys.argv = ['clouddirect', {command!r}]\nfrom clouddirect.cli import main\nmain()"
     )
-    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, encoding="utf-8", timeout=60)
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith("error: ")
     assert "pip install 'clouddirect[sandbox]'" in done.stderr
@@ -117,3 +118,38 @@ def test_the_sandbox_tells_people_what_it_does(run: Run, far: FarSide, order: An
     assert process.returncode == 0
     assert "Ctrl-C ends it" in err
     assert CANARY not in out + err
+
+
+@POSIX
+def test_published_samples_go_through_from_submit_to_report(run: Run, far: FarSide, shared: Path) -> None:
+    samples = shared / "domain" / "samples"
+    sample = json.loads((samples / "order-new.json").read_text(encoding="utf-8"))
+    named = sample["Camera"]["Images"][0]["AzureBlobStorage"]
+    settings = Path("clouddirect.toml")
+    text = re.sub('client_guid = ".*"', f'client_guid = "{sample["ClientGuid"]}"', settings.read_text(encoding="utf-8"))
+    text = text.replace("stage_delay = 0.5", "stage_delay = 0")
+    text = text.replace('container = "images"', f'container = "images"\nwire_container = "{named["Container"]}"')
+    settings.write_text(text, encoding="utf-8")
+    with open_store("local", path=far.files, container="images", create=True) as store:
+        store.put(named["FileName"], samples / "images" / "secondary-capture.dcm")
+    images = [
+        f"{samples / 'images' / name}:{eye}"
+        for name, eye in (("fundus-color.jpg", "OD"), ("secondary-capture.dcm", "OS"))
+    ]
+    with started("sandbox", "--json") as process:
+        sent = run("submit", samples / "order-new.json", "--image", images[0], "--image", images[1])
+        assert sent.code == 0, sent.err
+        received = run(
+            "results", "--json", "--show-patient-data", "--max", "1", "--save-to", "reports", "--raw", "--wait", "60"
+        )
+        assert received.code == 0, received.err
+        assert run("submit", samples / "order-cancel.json").code == 0  # matches no open order any more: silence
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    (result,) = received.lines
+    assert result["Patient"]["Name"] == sample["Patient"]["Name"]
+    assert result["ImageDetails"]["TotalCount"] == 3
+    assert Path("reports/ORD1234.pdf").read_bytes().startswith(b"%PDF")
+    events = run("events", "--json", "--wait", "0").lines
+    assert [event["ResultObjectType"] for event in events].count("ImageReceipt") == 3
+    assert run("inspect", "reports/ORD1234.json").code == 0

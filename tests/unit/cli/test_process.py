@@ -28,7 +28,11 @@ COMMAND = [sys.executable, "-m", "clouddirect"]
 def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
     """A command at work; killed at the end if it still is."""
     process = subprocess.Popen(
-        [*COMMAND, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*COMMAND, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
     )
     try:
         with process:
@@ -78,7 +82,7 @@ def test_a_full_disk_is_an_error_and_loses_nothing(far: FarSide, event: Any) -> 
     far.send("events", event)
     with open("/dev/full", "wb") as full:
         done = subprocess.run(
-            [*COMMAND, "events", "--json"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
+            [*COMMAND, "events", "--json"], stdout=full, stderr=subprocess.PIPE, encoding="utf-8", timeout=60
         )
     assert done.returncode == 1
     assert done.stderr.startswith('{"error": "the output cannot be written')
@@ -144,7 +148,7 @@ def test_exit_codes_of_the_process(arguments: list[str], stdin: bytes, code: int
 
 def test_the_console_script_is_installed() -> None:
     script = Path(sys.executable).with_name("clouddirect.exe" if os.name == "nt" else "clouddirect")
-    done = subprocess.run([str(script), "--version"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([str(script), "--version"], capture_output=True, encoding="utf-8", timeout=60)
     assert (done.returncode, done.stdout.split()[0]) == (0, "clouddirect")
 
 
@@ -154,7 +158,7 @@ def test_help_needs_none_of_the_heavy_modules() -> None:
         "try:\n    cli.main(['--help'], 'clouddirect')\nexcept SystemExit:\n    pass\n"
         "print(sorted({'pydantic', 'rich', 'sqlite3', 'clouddirect.settings'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, encoding="utf-8", timeout=60, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
 
 
