@@ -79,7 +79,7 @@ class Uploader:
         self._offset = self._index = 0
         self._hasher = self._new_hasher()
         first = self._next_part()
-        if first.last and len(first) <= self._can.max_whole_bytes:
+        if first.last and self._can.max_whole_bytes and len(first) <= self._can.max_whole_bytes:
             return self._put_whole(first)
         request, transfer = self._request, self._transfer
         upload = transfer.retry(lambda: transfer.attempt(lambda timeout: self._store._begin_upload(request, timeout)))
