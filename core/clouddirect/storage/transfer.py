@@ -94,6 +94,11 @@ class Transfer:
         self._reason = self._reason or reason
         self.stop.set()
 
+    def begin_again(self) -> None:
+        """Take back that the transfer was ended because a part of it failed; not what `cancel` gave a reason for."""
+        self.stop = Interrupt(self.clock)
+        self.progress.restart()
+
     def check(self) -> None:
         """Raise if the transfer has been cancelled or is out of time."""
         if self._reason is not None:
@@ -129,9 +134,13 @@ class Transfer:
 
     def retry(self, step: Callable[[], T]) -> T:
         """Run ``step`` again after passing errors, with backoff, until attempts or time run out."""
-        return self._patience.call(
-            step, clock=self.clock, interrupt=self.stop, deadline=self._ends, what=self.operation
-        )
+        try:
+            return self._patience.call(
+                step, clock=self.clock, interrupt=self.stop, deadline=self._ends, what=self.operation
+            )
+        except CloudDirectError:
+            self.check()  # a wait that was ended says why, not what it waited for
+            raise
 
     def _described(self, error: TimeoutError) -> TimeoutError:
         error.provider, error.operation, error.resource = self.store.provider, self.operation, self.key

@@ -73,7 +73,7 @@ class Uploader:
                     raise
                 log.info("%s dropped the upload; it begins again", self._store.provider)
             self._dropped = False
-            self._transfer.progress.restart()
+            self._transfer.begin_again()
 
     def _run_once(self) -> StoredFile:
         self._offset = self._index = 0

@@ -262,9 +262,7 @@ class MemoryStore(FileStore):
                 if delimiter and slash:
                     found[prefix + head + slash] = StoredPrefix(prefix + head + slash)
                 else:
-                    found[key] = StoredFile(
-                        key=key, size=file.size, version=file.version, modified_at=file.modified_at
-                    )
+                    found[key] = StoredFile(key=key, size=file.size, version=file.version, modified_at=file.modified_at)
         names = sorted((name for name in found if page is None or name.encode() > page), key=str.encode)
         names, more = names[: self.service.page], len(names) > self.service.page
         return ListPage([found[name] for name in names], names[-1].encode() if more else None)
