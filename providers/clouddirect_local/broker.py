@@ -154,7 +154,7 @@ class LocalBroker(MessageBroker):
     def _send(self, queue: str, messages: Sequence[Message], timeout: float) -> list[SendReceipt]:
         self._allow("send")
         now = self.runtime.clock.now().timestamp()
-        with self._file.write(timeout) as connection:
+        with self._file.write(timeout, sending=True) as connection:
             receipts = queue_send.store(connection, self._find(connection, queue), messages, now)
         self._file.shared.ring()
         return receipts
@@ -174,7 +174,7 @@ class LocalBroker(MessageBroker):
                     deliveries, dropped = self._take(queue, max_messages, lease)
                     if deliveries:
                         return deliveries
-                    if not dropped:
+                    if not dropped or interrupt.is_set():
                         break  # somebody else was quicker
                 left = ends - self.runtime.clock.monotonic()
                 if left > 0:
@@ -227,7 +227,7 @@ class LocalBroker(MessageBroker):
         leases = _leases(deliveries)
         done = self._settle(queue, timeout, lambda connection, found, moment: queue_settle.remove(
             connection, found, leases, moment))  # fmt: skip
-        if any(lease.ordering_key is not None for lease in leases):
+        if any(lease.ordering_key for lease in leases):
             self._file.shared.ring()
         return _outcomes(queue, "ack", done)
 

@@ -85,8 +85,10 @@ class QueueFile:
     # -- transactions ---------------------------------------------------------------------------------------
 
     @contextmanager
-    def write(self, timeout: float) -> Iterator[sqlite3.Connection]:
+    def write(self, timeout: float, *, sending: bool = False) -> Iterator[sqlite3.Connection]:
         """Run a transaction that changes the file; it is durable when this returns, and undone when the body raises.
+
+        With ``sending``, the error of a commit whose outcome is unknown says ``maybe_sent``.
 
         Raises:
             NotFoundError: the file does not exist.
@@ -104,7 +106,7 @@ class QueueFile:
                 except BaseException:
                     connection.rollback()
                     raise
-                self._commit(connection)
+                self._commit(connection, sending)
         finally:
             self.shared.turn.release()
 
@@ -114,17 +116,16 @@ class QueueFile:
         with self._connection() as connection:
             yield connection
 
-    def _commit(self, connection: sqlite3.Connection) -> None:
+    def _commit(self, connection: sqlite3.Connection, sending: bool) -> None:
         try:
             connection.execute("COMMIT")
         except sqlite3.Error as error:
-            if connection.in_transaction:
-                connection.rollback()
-                raise
+            connection.rollback()
             translated = translate(error, self.path)
             if translated is None:
                 raise
-            translated.maybe_sent = True  # the log was written, but its last step failed
+            # should the machine fail now, before the log is written again, the transaction may be found complete in it
+            translated.maybe_sent = sending
             raise translated from error
 
     # -- changes --------------------------------------------------------------------------------------------

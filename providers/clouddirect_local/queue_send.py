@@ -42,19 +42,19 @@ def store(connection: sqlite3.Connection, queue: Queue, messages: Sequence[Messa
     for number, message in fresh:
         due = now + message.delay if message.delay else 0.0
         state = LATER if due else READY
-        key = message.ordering_key
-        if key is not None:
+        key = message.ordering_key or ""
+        if key:
             state = BEHIND if key in behind else state
             behind.add(key)
-        life = message.time_to_live
-        rows.append((number, queue.id, state, due, None if life is None else (due or now) + life, key))
+        expires_at = (due or now) + message.time_to_live if message.time_to_live else 0.0
+        rows.append((number, queue.id, state, due, expires_at, key))
     connection.executemany(_INSERT_MESSAGE, rows)
     connection.executemany(
         _INSERT_CONTENT,
         [
             (
-                number, message.id, message.correlation_id, message.content_type, message.subject,
-                pack_attributes(message.attributes) if message.attributes else None, now, message.body,
+                number, message.id, message.correlation_id or "", message.content_type or "", message.subject or "",
+                pack_attributes(message.attributes) if message.attributes else "", now, message.body,
             )
             for number, message in fresh
         ],
@@ -71,9 +71,9 @@ def bury(connection: sqlite3.Connection, queue: Queue, number: int, reason: str,
     if description:
         noted[DEAD_LETTER_DESCRIPTION] = description
     new = _next_ids(connection, 1)
-    state = READY if key is None or not _in_use(connection, queue.dead, key) else BEHIND
+    state = BEHIND if key and _in_use(connection, queue.dead, key) else READY
     connection.execute("DELETE FROM message WHERE id = ?", (number,))
-    connection.execute(_INSERT_MESSAGE, (new, queue.dead, state, 0.0, None, key))
+    connection.execute(_INSERT_MESSAGE, (new, queue.dead, state, 0.0, 0.0, key))
     connection.execute("UPDATE content SET id = ?, attributes = ? WHERE id = ?", (new, pack_attributes(noted), number))
 
 
@@ -82,7 +82,8 @@ def promote(connection: sqlite3.Connection, queue: Queue, keys: set[str], now: f
     connection.executemany(
         f"""UPDATE message SET state = CASE WHEN due > :now THEN {LATER} ELSE {READY} END,
             due = CASE WHEN due > :now THEN due ELSE 0 END
-        WHERE id = (SELECT min(id) FROM message WHERE queue = :queue AND ordering_key = :key) AND state = {BEHIND}""",
+        WHERE id = (SELECT min(id) FROM message WHERE queue = :queue
+            AND ordering_key = :key AND ordering_key <> '') AND state = {BEHIND}""",
         [{"now": now, "queue": queue.id, "key": key} for key in keys],
     )
 
@@ -120,10 +121,12 @@ def _remember(
 
 
 def _keys_in_use(connection: sqlite3.Connection, queue: Queue, messages: Sequence[Message]) -> set[str]:
-    keys = {message.ordering_key for message in messages if message.ordering_key is not None}
+    keys = {message.ordering_key for message in messages if message.ordering_key}
     return {key for key in keys if _in_use(connection, queue.id, key)}
 
 
 def _in_use(connection: sqlite3.Connection, queue: int | None, key: str) -> bool:
-    found = connection.execute("SELECT 1 FROM message WHERE queue = ? AND ordering_key = ? LIMIT 1", (queue, key))
+    found = connection.execute(
+        "SELECT 1 FROM message WHERE queue = ? AND ordering_key = ? AND ordering_key <> '' LIMIT 1", (queue, key)
+    )
     return found.fetchone() is not None

@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from clouddirect_local.queue_schema import BEHIND, HELD, READY, Queue
+from clouddirect_local.queue_schema import HELD, READY_OR_BEHIND, Queue
 from clouddirect_local.queue_send import bury, promote
 from clouddirect_local.queue_take import Moment
 
@@ -21,11 +21,11 @@ __all__ = ["Lease", "bury_held", "extend", "give_back", "remove"]
 
 
 class Lease(NamedTuple):
-    """What settling needs to know of a delivery."""
+    """What settling needs to know of a delivery; ``ordering_key`` is empty where there is none."""
 
     message: int
     number: int
-    ordering_key: str | None
+    ordering_key: str
 
 
 def remove(connection: sqlite3.Connection, queue: Queue, leases: Sequence[Lease], moment: Moment) -> list[bool]:
@@ -45,10 +45,7 @@ def give_back(
         state, due, since = str(HELD), moment.monotonic + delay, moment.monotonic
     else:
         due, since = 0.0, 0.0
-        state = f"""CASE WHEN ordering_key IS NOT NULL AND EXISTS (
-                SELECT 1 FROM message AS earlier WHERE earlier.queue = message.queue
-                AND earlier.ordering_key = message.ordering_key AND earlier.id < message.id
-            ) THEN {BEHIND} ELSE {READY} END"""
+        state = READY_OR_BEHIND
     return _each(
         connection,
         f"""UPDATE message SET state = {state}, due = ?, since = ?, lease = lease + 1, deliveries = deliveries - ?
@@ -85,4 +82,4 @@ def _each(connection: sqlite3.Connection, statement: str, rows: Sequence[tuple[o
 
 
 def _keys(leases: Sequence[Lease]) -> set[str]:
-    return {lease.ordering_key for lease in leases if lease.ordering_key is not None}
+    return {lease.ordering_key for lease in leases if lease.ordering_key}

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from clouddirect.messaging import Message
-from clouddirect_local.queue_schema import BEHIND, HELD, LATER, READY, Queue
+from clouddirect_local.queue_schema import HELD, LATER, READY, READY_OR_BEHIND, Queue
 from clouddirect_local.queue_send import bury, promote
 
 __all__ = ["Moment", "Outlook", "Row", "has_void_leases", "look", "take", "to_message", "to_time", "void_leases"]
@@ -36,20 +36,20 @@ class Moment(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A message as it is read; ``lease`` and ``deliveries`` are from before it was taken."""
+    """A message as it is stored; ``lease`` and ``deliveries`` are from before it was taken."""
 
     id: int
     lease: int
     deliveries: int
-    expires_at: float | None
-    ordering_key: str | None
+    expires_at: float
+    ordering_key: str
     state: int
     due: float
     message_id: str
-    correlation_id: str | None
-    content_type: str | None
-    subject: str | None
-    attributes: str | None
+    correlation_id: str
+    content_type: str
+    subject: str
+    attributes: str
     enqueued_at: float
     body: bytes
 
@@ -113,8 +113,8 @@ def take(
     ready = f"{_SELECT} WHERE m.queue = ? AND m.state = {READY} AND m.due = 0 ORDER BY m.id"
     while basket.room and basket.fill(ready, (queue.id,)) and basket.dropped < _MAX_DROPPED:
         pass  # what was dropped may have let others come forward
-    behind = f"{_SELECT} WHERE m.queue = ? AND m.ordering_key = ? AND m.id > ? ORDER BY m.id"
-    for head in [row for row in basket.rows if row.ordering_key is not None]:
+    behind = f"{_SELECT} WHERE m.queue = ? AND m.ordering_key = ? AND m.ordering_key <> '' AND m.id > ? ORDER BY m.id"
+    for head in [row for row in basket.rows if row.ordering_key]:
         if basket.room:
             basket.fill(behind, (queue.id, head.ordering_key, head.id))
     return sorted(basket.rows), basket.dropped > 0
@@ -139,7 +139,7 @@ class _Basket:
         expired: list[Row] = []
         worn: list[Row] = []
         for row in self._read(query, parameters):
-            if row.expires_at is not None and row.expires_at <= self._moment.wall:
+            if 0 < row.expires_at <= self._moment.wall:
                 expired.append(row)
             elif self._queue.max_deliveries is not None and row.deliveries >= self._queue.max_deliveries:
                 worn.append(row)
@@ -192,25 +192,22 @@ class _Basket:
 def _bring_forward(connection: sqlite3.Connection, queue: Queue, which: str, moment: Moment) -> None:
     """Make held messages available again: ready, or behind the earlier ones of their ordering key."""
     connection.execute(
-        f"""UPDATE message SET due = 0, state = CASE WHEN ordering_key IS NOT NULL AND EXISTS (
-                SELECT 1 FROM message AS earlier WHERE earlier.queue = message.queue
-                AND earlier.ordering_key = message.ordering_key AND earlier.id < message.id
-            ) THEN {BEHIND} ELSE {READY} END
+        f"""UPDATE message SET due = 0, state = {READY_OR_BEHIND}
         WHERE queue = :queue AND state = {HELD} AND {which}""",
         {"queue": queue.id, "monotonic": moment.monotonic},
     )
 
 
 def _keys(rows: list[Row]) -> set[str]:
-    return {row.ordering_key for row in rows if row.ordering_key is not None}
+    return {row.ordering_key for row in rows if row.ordering_key}
 
 
 def to_message(row: Row) -> Message:
     """Return the message as it was sent."""
     return Message(
-        body=row.body, id=row.message_id, correlation_id=row.correlation_id, content_type=row.content_type,
-        subject=row.subject, attributes=json.loads(row.attributes) if row.attributes else {},
-        ordering_key=row.ordering_key,
+        body=row.body, id=row.message_id, correlation_id=row.correlation_id or None,
+        content_type=row.content_type or None, subject=row.subject or None,
+        attributes=json.loads(row.attributes) if row.attributes else {}, ordering_key=row.ordering_key or None,
     )  # fmt: skip
 
 

@@ -204,6 +204,40 @@ def test_a_full_disk_is_reported_as_such_and_passes(open_local, queue_file: Path
     assert [delivery.message.body for delivery in broker.receive("orders", 9)] == [b"before", b"after"]
 
 
+DISK_FAILS = """
+import os, resource, sys
+from clouddirect.errors import UnavailableError
+from clouddirect.messaging import BrokerRuntime, Message
+from clouddirect.retry import RetryPolicy
+from clouddirect_local.broker import LocalBroker
+from clouddirect_local.broker_options import LocalBrokerOptions
+
+runtime = BrokerRuntime(retry=RetryPolicy(max_attempts=1))
+with LocalBroker(LocalBrokerOptions(path=sys.argv[1]), runtime) as broker:
+    broker.send("orders", Message(body=b"first"))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (os.path.getsize(sys.argv[1] + "-wal") + 5000, limits[1]))
+    message = Message(body=b"x" * 20_000)
+    try:
+        broker.send("orders", message)
+    except UnavailableError as error:
+        assert error.retryable and error.maybe_sent, repr(error)
+    else:
+        raise SystemExit("the message was written past the limit")
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [one.message.body for one in broker.receive("orders", 9)] == [b"first"]
+    broker.send("orders", message)
+    broker.send("orders", message)
+    assert [one.message.id for one in broker.receive("orders", 9)] == [message.id]
+print("done")
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only POSIX can limit the size of files")
+def test_a_commit_that_fails_on_the_disk_is_uncertain_and_can_be_repeated(queue_file: Path, run_python: Start) -> None:
+    assert run_python(DISK_FAILS, queue_file).communicate(timeout=60)[0] == "done\n"
+
+
 READ_ONLY = """
 import os
 import sys

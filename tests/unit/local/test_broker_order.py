@@ -296,7 +296,7 @@ class Steps(RuleBasedStateMachine):
             )
         heads: set[str] = set()
         for _, state, due, key, _ in rows:
-            first = key is None or key not in heads
+            first = not key or key not in heads
             assert state in ((0, 1, 2) if first else (1, 3))
             assert state != 0 or due == 0
             heads.add(key)
