@@ -186,6 +186,9 @@ class OrderCounter:
                 raise
         except Exception as error:  # noqa: BLE001 - one odd order must not end the others; it is put aside, not lost
             self._put_aside(order, error)
+        except BaseException:  # an interrupted order has no further stages: it must not pass for a finished one
+            self._leave(order)
+            raise
 
     def _finish(self, order: OpenOrder) -> None:
         """Everything about an order has been sent: now its messages may go."""

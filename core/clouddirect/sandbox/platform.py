@@ -68,7 +68,8 @@ class Sandbox:
             settings: its ``sandbox`` part says where to work and how.
             clock: replaces the system's clock.
             retry: replaces the default retry policy.
-            on_sent: called with each event and result after it was sent, in the sandbox's own thread.
+            on_sent: called with each event and result after it was sent, in the thread that `run`, `step` or `start`
+                works in. What it raises ends the turn, and with it `run`; no order suffers from it.
 
         Raises:
             MissingExtraError: the ``sandbox`` extra is not installed.
@@ -98,6 +99,7 @@ class Sandbox:
         self._counter = OrderCounter(Desk(settings.sandbox, self._clock, shelf, self._emit, limit), guids)
         self._inbox: deque[tuple[Callable[[Delivery], None], Delivery]] = deque()
         self._sent = 0
+        self._untold: deque[Event | OrderResult] = deque()
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
 
@@ -144,6 +146,7 @@ class Sandbox:
             taken += self._receive("gradings", self._counter.take_grading, 0.0)
         self._work_off()
         self._counter.advance()
+        self._tell()
         return taken + self._sent - sent
 
     def start(self) -> None:
@@ -214,6 +217,7 @@ class Sandbox:
                 if is_fatal(error):
                     raise
                 log.warning("message %s could not be taken (%s)", delivery.message.id, type(error).__name__)
+            self._tell()
 
     def _emit(self, message: Event | OrderResult) -> None:
         """Send one message: every event and every result leaves the sandbox here."""
@@ -223,6 +227,12 @@ class Sandbox:
             queue.name, Message(body=to_wire(message), content_type="application/json", correlation_id=local_id)
         )
         self._sent += 1
+        self._untold.append(message)
         log.info("sent %s", message.result_object_type)
-        if self._on_sent is not None:
-            self._on_sent(message)
+
+    def _tell(self) -> None:
+        """Tell the caller what was sent; not within an order's stages, which must not fail for a caller's reasons."""
+        while self._untold:
+            message = self._untold.popleft()
+            if self._on_sent is not None:
+                self._on_sent(message)

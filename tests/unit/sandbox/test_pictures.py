@@ -8,7 +8,8 @@ import pydicom
 import pytest
 from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
+from pydicom.encaps import encapsulate
+from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit, SecondaryCaptureImageStorage, generate_uid
 
 from clouddirect.sandbox.fundus import demo_image
 from clouddirect.sandbox.pictures import laterality_in_name, read_marks, read_picture
@@ -88,6 +89,22 @@ def test_dicom_is_decoded_with_its_brightness(pixels: np.ndarray, photometric: s
     assert picture.pixels is not None
     assert picture.pixels.size == (30, 20)
     assert picture.luminance == pytest.approx(mean, abs=1.5)
+
+
+def test_jpeg_inside_dicom_is_decoded_in_its_colours() -> None:
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = JPEGBaseline8Bit
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = SecondaryCaptureImageStorage, generate_uid()
+    dataset = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    dataset.Rows, dataset.Columns, dataset.SamplesPerPixel, dataset.PlanarConfiguration = 48, 64, 3, 0
+    dataset.PhotometricInterpretation = "YBR_FULL_422"
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 8, 8, 7, 0
+    dataset.PixelData = encapsulate([jpeg()])
+    target = BytesIO()
+    dataset.save_as(target, enforce_file_format=True)
+    picture = read_picture(target.getvalue())
+    assert picture.pixels is not None
+    assert picture.pixels.getpixel((30, 20)) == pytest.approx((200, 90, 40), abs=4)
 
 
 def test_dicom_with_a_palette_has_a_problem_rather_than_wrong_colours() -> None:
