@@ -378,5 +378,6 @@ class Consumer:
             self._work_ready.notify(len(finished))
             self._call_poller()
         for delivery, _ in finished:
-            self._broker.settlement.keeper.forget(delivery)  # an unsettled one must come again when its lease ends
+            if delivery.settled is None:  # it must come again, when its lease ends
+                self._broker.settlement.keeper.forget(delivery)
         self._broker.settlement.release(self.queue, behind)
