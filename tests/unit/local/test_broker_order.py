@@ -93,11 +93,10 @@ class TestOrderingKey:
         self, broker: LocalBroker, manual_clock: ManualClock
     ) -> None:
         put(broker, "a", b"1", b"2", b"3")
-        first, second = broker.receive(QUEUE, 2)
+        _, second = broker.receive(QUEUE, 2)
         second.extend(600)
         manual_clock.advance(31)
         assert bodies(broker.receive(QUEUE, 9)) == [b"1"]
-        first.lease_lost.wait(0)
 
     def test_an_expired_message_holds_up_nothing(self, broker: LocalBroker, manual_clock: ManualClock) -> None:
         put(broker, "a", b"1", b"2", time_to_live=5)
