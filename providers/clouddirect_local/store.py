@@ -117,10 +117,10 @@ class LocalStore(FileStore):
         self._require("write")
         *parents, name = key.split("/")
         with _absent_as_not_found(), self.folders(parents) as folder:
-            version = identity(folder.stat(name))
+            folder.stat(name)
             folder.unlink(name)
             folder.sync()
-        self.forget(key, version)
+        self.prune(key)
         self._remove_empty(parents)
 
     def _check(self, access: StoreAccess, timeout: float) -> CheckResult:
@@ -170,14 +170,27 @@ class LocalStore(FileStore):
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def forget(self, key: str, version: str) -> None:
-        """Remove the sidecar of a content that is no longer there."""
-        place, name = Sidecar.place(key, version)
+    def prune(self, key: str) -> None:
+        """Remove the sidecars of contents that ``key`` had before.
+
+        The order matters. A sidecar is written after its temporary file and before that file gets its name; so one
+        that was seen first, whose file is then not among the temporary ones, belongs to what is visible next or to
+        nothing any more. No upload that is under way loses its own.
+        """
+        place, start = Sidecar.place(key, "")
+        start = start.removesuffix(".json")
         try:
-            with self.folders(place) as folder:
-                folder.unlink(name)
+            with self.folders(place) as folder, self.folders(TEMPORARY) as temporary:
+                seen = [name for name in folder.names() if name.startswith(start)]
+                under_way = {f"{found.st_ino:x}" for _, found in temporary.entries()}
+                kept = Sidecar.place(key, self.version_at(key) or "")[1]
+                for name in seen:
+                    if name != kept and name[len(start) :].partition("-")[0] not in under_way:
+                        folder.unlink(name)
+        except ContainerNotFoundError:
+            raise
         except FileNotFoundError:
-            pass  # a foreign file has none
+            pass  # foreign files alone, which have none
 
     # -- inside ---------------------------------------------------------------------------------------------
 

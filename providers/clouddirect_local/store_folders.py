@@ -7,6 +7,7 @@ looks whether the next entry is a link or junction before it is used.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import unicodedata
@@ -86,7 +87,7 @@ class Folder:
             except FileExistsError:
                 pass
         if not self.is_directory(name):
-            raise NotADirectoryError(os.path.join(self.path, name))
+            raise NotADirectoryError(errno.ENOTDIR, "a file or a link where a directory is expected", name)
         return type(self)(name, within=self)
 
     def is_directory(self, name: str) -> bool:
@@ -154,6 +155,10 @@ class Folder:
         os.link(old, new, src_dir_fd=self._descriptor, dst_dir_fd=target._descriptor, follow_symlinks=False)
         self.unlink(name)
 
+    def names(self) -> list[str]:
+        """Return the names of all entries."""
+        return os.listdir(self.path if self._descriptor is None else self._descriptor)
+
     def entries(self) -> Iterator[tuple[str, os.stat_result]]:
         """Yield the names of regular files and directories with what they are; what vanishes meanwhile is left out."""
         with os.scandir(self.path if self._descriptor is None else self._descriptor) as found:
@@ -195,7 +200,7 @@ class Folder:
         if os.name == "nt":
             spelled = os.path.basename(os.path.realpath(self._at(name)))
         else:
-            names = os.listdir(self.path if self._descriptor is None else self._descriptor)
+            names = self.names()
             spelled = name if name in names else next((one for one in names if _folded(one) == _folded(name)), name)
         if spelled != name:
             raise SpelledOtherwise(name)

@@ -27,7 +27,7 @@ from clouddirect_local.store_sidecar import Sidecar, identity
 if TYPE_CHECKING:
     from clouddirect_local.store import LocalStore
 
-__all__ = ["TEMPORARY", "LocalUpload"]
+__all__ = ["LocalUpload", "TEMPORARY"]
 
 #: Where temporary files are, below the container.
 TEMPORARY = (RESERVED, "tmp")
@@ -109,25 +109,29 @@ class LocalUpload(Upload):
             folder.unlink(name)  # of an attempt before this one
             _write(folder, name, sidecar.to_bytes())
             try:
-                replaced = self._give_name(temporary)
-            except BaseException:
+                self._give_name(temporary)
+            except BaseException as error:
                 if self._store.version_at(self._request.key) != identity(found):
                     folder.unlink(name)
-                raise
-        if replaced is not None:
-            self._store.forget(self._request.key, replaced)
+                    raise
+                failure = self._store._classify(error) if isinstance(error, OSError) else None
+                if failure is None:
+                    raise
+                failure.maybe_own_write = True  # it is visible, only not known to be on the disk
+                raise failure from error
+        if not self._request.if_absent:
+            self._store.prune(self._request.key)
         return replace(sidecar.describe(found), verified="sha256")
 
-    def _give_name(self, temporary: Folder) -> str | None:
-        """Make the file visible; return the version that it replaced."""
+    def _give_name(self, temporary: Folder) -> None:
+        """Make the file visible."""
         *parents, name = self._request.key.split("/")
         for _ in range(_RACES):
             try:
                 with self._store.folders(parents, create=True) as folder:
-                    replaced = _version(folder, name)
                     self._move(temporary, folder, name)
                     folder.sync()
-                    return replaced
+                    return
             except (ContainerNotFoundError, SpelledOtherwise) as error:
                 if isinstance(error, ContainerNotFoundError):
                     raise
@@ -165,15 +169,6 @@ class LocalUpload(Upload):
                     "this file system has no hard links, without which if_absent cannot be decided", code="if_absent"
                 ) from error
             raise
-
-
-def _version(folder: Folder, name: str) -> str | None:
-    try:
-        return identity(folder.stat(name))
-    except SpelledOtherwise:
-        raise
-    except FileNotFoundError:
-        return None
 
 
 def _is_directory(folder: Folder, name: str) -> bool:

@@ -137,6 +137,8 @@ class Upload(ABC):
         Raises:
             AlreadyExistsError: ``if_absent`` was asked for and something is there.
             IntegrityError: the content does not have this digest; it must not become visible.
+            UnavailableError, TimeoutError: if ``retryable``, core takes it that the object may have become visible
+                nevertheless; set ``maybe_own_write`` on any other error after which that is so.
         """
 
     @abstractmethod

@@ -190,7 +190,9 @@ class Uploader:
                 error.maybe_own_write = error.maybe_own_write or self._undecided
                 raise
             except (UnavailableError, TimeoutError) as error:
-                self._undecided = error.maybe_own_write = True
+                # what may pass was no answer; what is final is one, unless the provider says otherwise
+                error.maybe_own_write = error.maybe_own_write or error.retryable
+                self._undecided = self._undecided or error.maybe_own_write
                 raise
 
         return self._transfer.retry(step)
