@@ -1,8 +1,9 @@
 """Time the local store's put and download beside ``shutil.copyfile`` with the same durability.
 
-Both leave the content flushed to the disk under its final name: the plain copy writes a temporary file beside the target,
-flushes it, renames it and flushes the directory. The store does that too, and beside it computes SHA-256 of what it reads and
-of what it wrote, and keeps a sidecar. The runs alternate, so that a slow moment of the machine meets both.
+Both leave the content flushed to the disk under its final name: the plain copy writes a temporary file beside the
+target, flushes it, renames it and flushes the directory. The store does that too, and beside it computes SHA-256 of
+what it reads and of what it wrote, and keeps a sidecar. The runs alternate, so that a slow moment of the machine
+meets both.
 
     python benchmarks/bench_local_store.py [--sizes 1 20 200] [--rounds 7] [--directory DIR] [--json]
 """

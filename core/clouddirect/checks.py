@@ -16,7 +16,8 @@ class CheckResult:
 
     Attributes:
         access: what was checked.
-        status: ``ok`` (seen to work), ``likely`` (a read-only probe says so), ``unverified`` (nothing could be asked without
+        status: ``ok`` (seen to work), ``likely`` (a read-only probe says so), ``unverified`` (nothing could be asked
+        without
             sending, taking or creating something) or ``failed``.
         detail: one sentence on what was looked at and what could not be verified.
         error: the error behind ``failed``, else None.

@@ -7,6 +7,8 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+import pytest
+
 from clouddirect.conformance.messaging_harness import MessagingHarness, by_id
 from clouddirect.errors import CloudDirectError
 from clouddirect.messaging import Delivery, Message, MessageBroker
@@ -56,8 +58,9 @@ class LoadCases(MessagingHarness):
         self.assert_nothing_comes(broker, queue)
         assert set(handled.values()) == {1}
 
-    def test_close_flushes_acks_and_releases_the_rest(self, broker: MessageBroker, queue: str) -> None:
-        """Closing a broker acks what was handled, and gives back at once what was not begun."""
+    @pytest.mark.parametrize("ending", ["close", "stop"])
+    def test_ending_flushes_acks_and_releases_the_rest(self, broker: MessageBroker, queue: str, ending: str) -> None:
+        """Closing a broker, or stopping a consumer, acks what was handled and gives back at once what was not begun."""
         can = broker.capabilities(queue)
         ids = self.send(broker, queue, 60)
         handled: list[str] = []
@@ -69,10 +72,14 @@ class LoadCases(MessagingHarness):
                 enough.set()
                 self.pass_time(0.2)  # so that closing finds work begun, and work that waits
 
-        closing.consume(queue, handle, 2)
+        consumer = closing.consume(queue, handle, 2)
         assert enough.wait(self.patience)
-        held = closing.receive(queue, 5, wait=0)
-        closing.close(timeout=self.patience)
+        held: list[Delivery] = []
+        if ending == "stop":
+            assert consumer.stop(self.patience)
+        else:
+            held += closing.receive(queue, 5, wait=0)
+            closing.close(timeout=self.patience)
         assert len(handled) < len(ids)
         rest = self.collect(broker, queue, len(ids) - len(handled), patience=self.long_lease / 2)
         assert sorted([*handled, *by_id(rest)]) == sorted(ids)

@@ -115,27 +115,28 @@ class SettlingCases(MessagingHarness):
         self.assert_nothing_comes(broker, queue)
         self.assert_nothing_comes(broker, can.dead_letter_queue)
 
-    def test_dead_letter_to_a_configured_target(self, queue: str) -> None:
+    def test_dead_letter_to_a_configured_target(self) -> None:
         """Where the broker has no dead-letter queue of its own, the message goes, whole, to the configured target."""
-        target = self.new_queue()
+        queue, target = self.new_queue(lease=self.shortest_lease), self.new_queue()
         broker = self.open(dead_letter_send={queue: target})
         self._not_native(broker, queue)
         (sent,) = self.send(broker, queue, 1, attributes={"own": "kept"})
-        self.one(broker, queue).dead_letter("unreadable", "not JSON")
+        self.one(broker, queue, self.short_lease(broker, queue)).dead_letter("unreadable", "not JSON")
         dead = self.one(broker, target)
         assert dead.message.id == sent
         assert dead.message.body == b"message 0"
         told = {DEAD_LETTER_REASON: "unreadable", DEAD_LETTER_DESCRIPTION: "not JSON", DEAD_LETTER_QUEUE: queue}
         assert dead.message.attributes == {"own": "kept", **told}
-        self.assert_nothing_comes(broker, queue)
+        self.assert_nothing_comes(broker, queue, self.shortest_lease * 1.5)
         assert list(broker.quarantine) == []
 
-    def test_dead_letter_into_the_quarantine(self, broker: MessageBroker, queue: str) -> None:
+    def test_dead_letter_into_the_quarantine(self, broker: MessageBroker) -> None:
         """With no dead-letter queue and no target the message is kept, whole, in the local quarantine."""
+        queue = self.new_queue(lease=self.shortest_lease)
         self._not_native(broker, queue)
         (sent,) = self.send(broker, queue, 1, attributes={"own": "kept"})
-        self.one(broker, queue).dead_letter("unreadable", "not JSON")
-        self.assert_nothing_comes(broker, queue)
+        self.one(broker, queue, self.short_lease(broker, queue)).dead_letter("unreadable", "not JSON")
+        self.assert_nothing_comes(broker, queue, self.shortest_lease * 1.5)
         (kept,) = self.open().quarantine
         assert (kept.message.id, kept.message.body, kept.queue) == (sent, b"message 0", queue)
         assert (kept.reason, kept.description, kept.message.attributes["own"]) == ("unreadable", "not JSON", "kept")

@@ -44,6 +44,22 @@ class TimingCases(MessagingHarness):
         for bodies in seen.values():
             assert bodies == sorted(bodies)
 
+    def test_a_key_is_with_one_receiver_at_a_time(self, broker: MessageBroker) -> None:
+        """A later message of a key goes to nobody while an earlier one is on lease, or waits after a nack."""
+        queue, other = self._ordered_queue(broker), self.open()
+        self._send_keys(broker, queue, "a", 3)
+        first = self.one(broker, queue)
+        assert first.message.body == b"a000"
+        self.assert_nothing_comes(other, queue)
+        first.nack(self.short_delay)
+        again = self.one(other, queue)
+        assert again.message.body == b"a000"
+        again.ack()
+        for body in (b"a001", b"a002"):
+            delivery = self.one(other, queue)
+            assert delivery.message.body == body
+            delivery.ack()
+
     def test_one_handler_at_a_time_for_each_key(self, broker: MessageBroker) -> None:
         """A consumer with many threads handles each key's messages one at a time and in order."""
         queue = self._ordered_queue(broker)

@@ -10,7 +10,6 @@ from typing import Literal
 __all__ = ["PresignedUrl", "StoredFile", "StoredPrefix"]
 
 
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredFile:
     """One object in a store. What a service did not tell in the call at hand is None. Its repr shows no metadata.

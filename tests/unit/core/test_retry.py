@@ -128,3 +128,26 @@ def test_the_log_names_the_kind_of_error_only(caplog: pytest.LogCaptureFixture) 
 def test_senseless_values_are_refused(values: dict[str, float]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(values))):
         RetryPolicy(**values)  # type: ignore[arg-type]
+
+
+def test_waiting_for_something_ends_when_it_comes_true_or_the_switch_is_thrown() -> None:
+    for throw in (False, True):
+        clock = ManualClock()
+        interrupt, state, got = Interrupt(clock), {"true": False}, list[bool]()
+
+        def wait(interrupt: Interrupt = interrupt, state: dict[str, bool] = state, got: list[bool] = got) -> None:
+            got.append(interrupt.wait_for(lambda: state["true"], 60.0))
+
+        thread = threading.Thread(target=wait, daemon=True)
+        thread.start()
+        assert clock.wait_for_sleepers()
+        interrupt.wake()  # nothing has come true: it goes on waiting
+        state["true"] = not throw
+        (interrupt.set if throw else interrupt.wake)()
+        thread.join(10)
+        assert got == [True]
+        assert interrupt.is_set() is throw
+
+
+def test_waiting_for_something_ends_with_its_time() -> None:
+    assert Interrupt(ManualClock()).wait_for(lambda: False, 0.0) is False
