@@ -129,7 +129,8 @@ class LocalStore(FileStore):
             return CheckResult(access, "likely", f"{self._directory} does not exist yet and will be made")
         with self.folders(()) as folder:
             mode = os.R_OK | os.X_OK if access == "read" else os.W_OK | os.X_OK
-            if not os.access(folder.path, mode):
+            effective = os.access in os.supports_effective_ids
+            if not os.access(folder.path, mode, effective_ids=effective):
                 raise PermissionDeniedError(f"this user may not {access} in {folder.path}; change its permissions")
         if access == "read":
             return CheckResult(access, "ok", "the directory can be read")

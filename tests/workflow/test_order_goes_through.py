@@ -79,7 +79,7 @@ def test_images_first(
 
 
 def test_order_first(both: Callable[..., Both], new_order: NewOrder, pictures: dict[str, bytes]) -> None:
-    _, client, inbox = both()
+    _, client, inbox = both(image_wait=60.0)  # nothing but the second eye ends the waiting
     client.submit(new_order(patient="MRN-77"))
     inbox.event("ORD1", "OrderCreationReceipt")
     client.upload_image(ImageFile(source=pictures["OD"], suffix=".jpg"))  # names another patient

@@ -115,26 +115,28 @@ class ContentCases(StorageHarness):
         assert (refused.value.operation, refused.value.resource) == ("put", "once")
         assert store.get("once") == content(size, "first")
 
-    @pytest.mark.parametrize("parts", [0, 1])
-    def test_if_absent_race_has_one_winner(self, parts: int) -> None:
+    @pytest.mark.parametrize(("parts", "rounds"), [(0, 10), (1, 1)])
+    def test_if_absent_race_has_one_winner(self, parts: int, rounds: int) -> None:
         """Of 16 writers at once exactly one succeeds, the others are told that they did not, and its content stays."""
         runtime = self.small_parts()
         size, start = parts * runtime["part_size"] + 5, threading.Barrier(16)
         stores = [self.open(**runtime) for _ in range(4)]
 
-        def write(number: int) -> int | None:
+        def write(key: str, number: int) -> int | None:
             start.wait()
             try:
-                stores[number % 4].put("raced", content(size, number), if_absent=True)
+                stores[number % 4].put(key, content(size, number), if_absent=True)
             except AlreadyExistsError as refused:
                 return -1 if refused.maybe_own_write else None
             return number
 
         with ThreadPoolExecutor(16) as pool:
-            winners = [number for number in pool.map(write, range(16)) if number is not None]
-        assert len(winners) == 1
-        assert winners[0] >= 0, "a writer that never had to retry was told that it may have been itself"
-        assert stores[0].get("raced") == content(size, winners[0])
+            for key in (f"raced/{number}" for number in range(rounds)):
+                said = list(pool.map(write, [key] * 16, range(16)))
+                winners = [number for number in said if number is not None]
+                assert len(winners) == 1
+                assert winners[0] >= 0, "a writer that never had to retry was told that it may have been itself"
+                assert stores[0].get(key) == content(size, winners[0])
 
     def test_if_absent_is_decided_at_commit(self) -> None:
         """What somebody else stores while parts are being uploaded stays, and the upload is refused at its end."""

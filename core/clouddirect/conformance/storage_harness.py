@@ -13,7 +13,7 @@ import pytest
 from clouddirect.retry import RetryPolicy
 from clouddirect.storage import FileStore
 
-__all__ = ["AT_ONCE", "KIB", "MIB", "Fault", "StorageHarness", "content"]
+__all__ = ["AT_ONCE", "Fault", "KIB", "MIB", "StorageHarness", "content"]
 
 KIB, MIB = 1 << 10, 1 << 20
 

@@ -79,6 +79,14 @@ class ListingCases(StorageHarness):
         assert _names(store, "many/") == keys
         first = [one.key for one in itertools.islice(store.list("many/"), 3) if isinstance(one, StoredFile)]
         assert first == keys[:3]
+        reader = self.read_only_store()
+        if reader is not NotImplemented and self.requests_seen() is not NotImplemented:
+            with reader:
+                found = reader.list("many/")
+                list(itertools.islice(found, 3))
+                asked = self.requests_seen().count("list")
+                assert len(list(found)) == len(keys) - 3
+                assert self.requests_seen().count("list") > 0, f"all pages were asked for at once ({asked} requests)"
         assert _names(store, "many/0") == keys[:1000]
 
     def test_keys_changed_while_listing(self, store: FileStore) -> None:
