@@ -82,7 +82,7 @@ def test_without_extras_everything_but_the_sandbox_works(bare: Environment, tmp_
     assert [one["name"] for one in listed] == ["local"]
     bare.command("init", "--provider", "local", cwd=tmp_path)
     demo = bare.command("demo", check=False, cwd=tmp_path)
-    assert demo.returncode == 1
+    assert demo.returncode == 2
     assert "pip install 'clouddirect[sandbox]'" in demo.stderr
     assert "Traceback" not in demo.stderr
 
