@@ -7,8 +7,6 @@ exception only the type and the place are shown.
 from __future__ import annotations
 
 import json
-import os
-import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import PurePath
@@ -60,7 +58,6 @@ class InputError(click.ClickException):
 def report(error: BaseException, *, as_json: bool, verbosity: int) -> int:
     """Tell an error on stderr and return the exit code: one line ``error: …``, or with ``--json`` one JSON object."""
     if isinstance(error, OutputClosedError):
-        _forget_stdout()
         return DONE
     code, text, details = _explain(error, verbosity)
     if as_json:
@@ -108,14 +105,3 @@ def _places(error: BaseException) -> list[str]:
     """Where it was raised, frame by frame, without any value."""
     frames = traceback.extract_tb(error.__traceback__)
     return [f"{'/'.join(PurePath(frame.filename).parts[-3:])}:{frame.lineno} in {frame.name}" for frame in frames]
-
-
-def _forget_stdout() -> None:
-    """Let what is still buffered for a closed pipe go nowhere; else the interpreter complains while it ends."""
-    try:
-        descriptor = sys.stdout.fileno()
-    except (OSError, ValueError):  # no real stdout
-        return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, descriptor)
-    os.close(nowhere)

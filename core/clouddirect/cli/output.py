@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,7 @@ def emit(text: str, *, newline: bool = True) -> None:
     try:
         click.echo(text, nl=newline)
     except OSError as error:
+        _forget_stdout()
         # Windows says "invalid argument" of a closed pipe
         if error.errno == errno.EPIPE or (os.name == "nt" and error.errno == errno.EINVAL):
             raise OutputClosedError from None
@@ -105,3 +107,14 @@ class Rows:
         self._headings = False
         for line in details:
             emit(f"  {plain(line)}")
+
+
+def _forget_stdout() -> None:
+    """Let what is still buffered go nowhere; else the interpreter fails over it while it ends, with its own code."""
+    try:
+        descriptor = sys.stdout.fileno()
+    except (OSError, ValueError):  # no real stdout
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
