@@ -105,6 +105,18 @@ class Endpoints(_Part):
     events: EndpointSettings | None = None
     results: EndpointSettings | None = None
 
+    def require(self, name: str, where: str = "") -> EndpointSettings:
+        """Return the endpoint called ``name``; ``where`` goes before its path in the error, such as ``"sandbox."``.
+
+        Raises:
+            ConfigurationError: it is not configured.
+        """
+        found: EndpointSettings | None = getattr(self, name)
+        if found is None:
+            path = f"{where}endpoints.{name}"
+            raise ConfigurationError(f"{path} is not configured; add [{path}] with provider and queue to the settings")
+        return found
+
 
 class Stores(_Part):
     """The two stores of the order workflow."""
@@ -113,6 +125,16 @@ class Stores(_Part):
 
     images: StoreSettings | None = None
     shared_images: StoreSettings | None = None
+
+    def require(self, name: str, where: str = "") -> StoreSettings:
+        """Return the store called ``name``; like `Endpoints.require`."""
+        found: StoreSettings | None = getattr(self, name)
+        if found is None:
+            path = f"{where}stores.{name}"
+            raise ConfigurationError(
+                f"{path} is not configured; add [{path}] with provider and container to the settings"
+            )
+        return found
 
 
 #: Names of the endpoints and stores that settings may hold.
@@ -202,28 +224,6 @@ class Settings(BaseSettings):
         except ValidationError as error:
             problems = [_problem(detail) for detail in error.errors(include_input=False, include_url=False)]
         raise ConfigurationError("the settings are wrong: " + "; ".join(problems))
-
-    def require_endpoint(self, name: str) -> EndpointSettings:
-        """Return the endpoint called ``name``.
-
-        Raises:
-            ConfigurationError: it is not configured.
-        """
-        found: EndpointSettings | None = getattr(self.endpoints, name)
-        if found is None:
-            raise ConfigurationError(
-                f"endpoints.{name} is not configured; add [endpoints.{name}] with provider and queue to the settings"
-            )
-        return found
-
-    def require_store(self, name: str) -> StoreSettings:
-        """Return the store called ``name``; raises like `require_endpoint`."""
-        found: StoreSettings | None = getattr(self.stores, name)
-        if found is None:
-            raise ConfigurationError(
-                f"stores.{name} is not configured; add [stores.{name}] with provider and container to the settings"
-            )
-        return found
 
 
 def search_path(config: str | Path | None = None) -> list[Path]:

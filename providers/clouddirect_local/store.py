@@ -204,9 +204,10 @@ class LocalStore(FileStore):
             folder = self._folder_type(os.fspath(self._directory), self._by_descriptor)
         except (FileNotFoundError, NotADirectoryError):
             if not self._options.create or self._options.access == "read":
-                raise ContainerNotFoundError(
-                    f"the directory {self._directory} does not exist; make it, or set create = true"
-                ) from None
+                remedy = "make it, or set create = true"
+                if self._options.create:
+                    remedy = "make it, or let the writing side do so: a store opened for reading makes nothing"
+                raise ContainerNotFoundError(f"the directory {self._directory} does not exist; {remedy}") from None
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             folder = self._folder_type(os.fspath(self._directory), self._by_descriptor)
         folder.folds = self._names_fold(folder)

@@ -77,7 +77,7 @@ def _both_sides(app: App, provider: str) -> Settings:
 
     load_provider(provider)
     settings = app.settings()
-    found = settings.require_endpoint("orders").provider
+    found = settings.endpoints.require("orders").provider
     if found != provider:
         raise ConfigurationError(f"the settings have endpoints.orders with the provider {found!r}, not {provider!r}")
     return settings

@@ -58,7 +58,7 @@ class MessagingHarness:
 
     def make_broker(self, **runtime: Any) -> MessageBroker:
         """Open a broker that may use every queue of `new_queue`, with these fields of `BrokerRuntime`."""
-        raise NotImplementedError
+        pytest.fail(f"{type(self).__name__} must override make_broker()")
 
     def new_queue(
         self,
@@ -77,11 +77,11 @@ class MessagingHarness:
             ordered: ordering keys are to be honoured, where the provider has such queues.
             deduplicating: repeated ids are to be dropped, where the provider has such queues.
         """
-        raise NotImplementedError
+        pytest.fail(f"{type(self).__name__} must override new_queue()")
 
     def missing_queue(self) -> str:
         """Return the well-formed name of a queue that does not exist."""
-        raise NotImplementedError
+        pytest.fail(f"{type(self).__name__} must override missing_queue()")
 
     def send_only_broker(self, queue: str, **runtime: Any) -> Any:
         """Open a broker with a credential that may do nothing but send to ``queue``."""

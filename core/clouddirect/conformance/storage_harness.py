@@ -51,7 +51,7 @@ class StorageHarness:
 
         Its container is empty when a test begins; called again in the same test, it opens the same container again.
         """
-        raise NotImplementedError
+        pytest.fail(f"{type(self).__name__} must override make_store()")
 
     def write_only_store(self, **runtime: Any) -> Any:
         """Open the same container with a credential that may only write."""

@@ -152,6 +152,17 @@ class Delivery:
             raise InvalidMessageError("seconds must be a positive number", operation="extend")
         return self._settlement.extend(self, seconds)
 
+    def keep_lease(self, max_seconds: float = 3600.0) -> None:
+        """Renew the lease in the background until the delivery is settled, for at most ``max_seconds``; returns now.
+
+        `Consumer` does this by itself. ``lease_lost`` is set when the lease could not be kept.
+        """
+        self._settlement.keep(self, max_seconds)
+
+    def stop_keeping(self) -> None:
+        """End what `keep_lease` began: the lease runs out, and the message comes again unless it is settled before."""
+        self._settlement.keeper.forget(self)
+
     def __enter__(self) -> Delivery:
         return self
 

@@ -165,6 +165,12 @@ class Settlement:
         left = self._lease_left(delivery)
         return None if left is None else self._clock.now() + timedelta(seconds=left)
 
+    def keep(self, delivery: Delivery, max_seconds: float) -> None:
+        """Renew the lease until the delivery is settled, for at most ``max_seconds``."""
+        with self._broker.inside, delivery._lock:
+            if delivery._outcome is None:
+                self.keeper.keep([delivery], delivery._raw.lease or UNKNOWN_LEASE, max_seconds)
+
     # -- what the keeper calls ------------------------------------------------------------------------------
 
     def batch_size(self, queue: str) -> int:

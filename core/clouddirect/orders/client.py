@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from clouddirect.clock import Clock
 from clouddirect.errors import CloudDirectError, InvalidMessageError, PermissionDeniedError, UnsupportedError
-from clouddirect.orders.connections import Connections, Queue
+from clouddirect.orders.connections import Connections
 from clouddirect.orders.images import ImageFile, ImageProgress, UploadedImage, upload_all
 from clouddirect.orders.incoming import Incoming, read_or_put_aside
 from clouddirect.orders.models import (
@@ -39,8 +39,6 @@ T = TypeVar("T")
 
 #: How long one poll of `events` and `results` waits, in seconds; they look for a reason to end in between.
 _POLL = 20.0
-#: Leases are renewed this long while a ``with incoming`` block runs, in seconds.
-_KEEP = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +263,7 @@ class CloudDirect:
             for delivery in deliveries:
                 value = read_or_put_aside(delivery, read)
                 if value is not None:
-                    yield Incoming(value, delivery, lambda one: _keep_lease(queue, one))
+                    yield Incoming(value, delivery)
             if deliveries:
                 ends = None if timeout is None else clock.monotonic() + timeout
             elif ends is not None and clock.monotonic() >= ends:
@@ -287,12 +285,6 @@ class CloudDirect:
                 handler(value)
 
         return queue.broker.consume(queue.name, handle, concurrency, options)
-
-
-def _keep_lease(queue: Queue, delivery: Delivery) -> None:
-    lease = delivery._raw.lease
-    if lease is not None:
-        queue.broker.settlement.keeper.keep([delivery], lease, _KEEP)
 
 
 def _image_problem(number: int, image: ImageFile) -> Problem:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from clouddirect.clock import Clock, SystemClock
-from clouddirect.errors import ClosedError, ConfigurationError
+from clouddirect.errors import ClosedError
 from clouddirect.retry import RetryPolicy
 
 if TYPE_CHECKING:
@@ -94,13 +94,9 @@ class Connections:
         with self._lock:
             self._refuse_closed()
             if name not in self._queues:
-                settings: EndpointSettings | None = getattr(self._endpoints, name)
-                path = f"{self._where}endpoints.{name}"
-                if settings is None:
-                    raise ConfigurationError(
-                        f"{path} is not configured; add [{path}] with provider and queue to the settings"
-                    )
-                self._queues[name] = Queue(self._broker(path, settings), settings.queue)
+                settings = self._endpoints.require(name, self._where)
+                broker = self._broker(f"{self._where}endpoints.{name}", settings)
+                self._queues[name] = Queue(broker, settings.queue)
             return self._queues[name]
 
     def store(self, name: str) -> OpenStore:
@@ -108,13 +104,8 @@ class Connections:
         with self._lock:
             self._refuse_closed()
             if name not in self._open_stores:
-                settings: StoreSettings | None = getattr(self._stores, name)
-                path = f"{self._where}stores.{name}"
-                if settings is None:
-                    raise ConfigurationError(
-                        f"{path} is not configured; add [{path}] with provider and container to the settings"
-                    )
-                store = self._store(path, settings)
+                settings = self._stores.require(name, self._where)
+                store = self._store(f"{self._where}stores.{name}", settings)
                 self._open_stores[name] = OpenStore(store, settings.wire_container or settings.container)
             return self._open_stores[name]
 

@@ -36,16 +36,15 @@ class Incoming(Generic[T]):
         delivery: the message it came in; settle it here instead, if you like.
     """
 
-    def __init__(self, value: T, delivery: Delivery, keep: Callable[[Delivery], None]) -> None:
+    def __init__(self, value: T, delivery: Delivery) -> None:
         self.value = value
         self.delivery = delivery
-        self._keep = keep
 
     def __repr__(self) -> str:
         return f"Incoming({self.value!r})"
 
     def __enter__(self) -> T:
-        self._keep(self.delivery)
+        self.delivery.keep_lease()
         self.delivery.__enter__()
         return self.value
 

@@ -19,7 +19,7 @@ from clouddirect.orders.models import (
     read_grading,
     read_order,
 )
-from clouddirect.sandbox.settling import ack, forget, give_back, put_aside
+from clouddirect.sandbox.settling import ack, give_back, put_aside
 from clouddirect.sandbox.stages import Desk, OpenOrder, change, order_cancelled, stages
 from clouddirect.sandbox.stamps import Stamps, wire_time
 
@@ -84,7 +84,7 @@ class OrderCounter:
         """Take a message of the ``orders`` queue."""
         request = read_or_put_aside(delivery, read_order)
         if request is None:
-            forget(delivery)
+            delivery.stop_keeping()
             return
         code = request.order_control_code
         if (request.client_guid or "").lower() not in self._guids:
@@ -106,7 +106,7 @@ class OrderCounter:
         """Take a message of the ``gradings`` queue; one that fits no order is ignored, as IRIS does."""
         submission = read_or_put_aside(delivery, read_grading)
         if submission is None:
-            forget(delivery)
+            delivery.stop_keeping()
             return
         order = self._find(submission.client_guid, submission.local_id)
         wrong = any(one.severity == "error" for one in problems_grading(submission))
@@ -123,7 +123,7 @@ class OrderCounter:
         message_id = delivery.message.id
         known = self._open.get(message_id)
         if known is not None:  # its lease ran out unnoticed; what was done for it need not be done again
-            forget(known.deliveries[0])
+            known.deliveries[0].stop_keeping()
             known.deliveries[0] = delivery
             return
         if message_id in self._finished:

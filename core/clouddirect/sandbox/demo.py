@@ -229,7 +229,7 @@ class _Demo:
         self._step(order, "Submitted", planned.title)
 
     def _image_nowhere(self, order: DemoOrder, laterality: str) -> Image:
-        store = self.settings.require_store("images")
+        store = self.settings.stores.require("images")
         place = AzureBlobStorage(container=store.wire_container or store.container, file_name=f"{uuid.uuid4()}.jpg")
         return Image(local_id=f"{order.local_id}-{laterality}", laterality=laterality, azure_blob_storage=place)
 

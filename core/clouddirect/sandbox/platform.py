@@ -19,7 +19,7 @@ from clouddirect.retry import Interrupt, RetryPolicy
 from clouddirect.sandbox.counter import OrderCounter, is_fatal
 from clouddirect.sandbox.extra import require_extra
 from clouddirect.sandbox.images import ImageShelf
-from clouddirect.sandbox.settling import give_back, keep
+from clouddirect.sandbox.settling import give_back
 from clouddirect.sandbox.stages import Desk
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ _TURN = 20.0
 _LOOK_FOR_GRADINGS = 0.5
 #: Most orders open at once; more wait in their queue. Most messages taken in one turn.
 _MOST_OPEN, _MOST_TAKEN = 1000, 10
+#: Leases of open orders are renewed this long, in seconds; an order still open then comes again.
+_KEEP = 12 * 3600.0
 #: How the queues are asked again while they cannot be reached.
 _RECONNECT = RetryPolicy(base_delay=0.5, max_delay=30.0, deadline=None)
 
@@ -203,7 +205,7 @@ class Sandbox:
         with queue.broker.inside:
             deliveries = queue.broker.take(queue.name, min(room, _MOST_TAKEN), wait, None, self._stopping)
         for delivery in deliveries:
-            keep(queue, delivery)
+            delivery.keep_lease(_KEEP)
             self._inbox.append((take, delivery))
         return len(deliveries)
 

@@ -6,28 +6,13 @@ import logging
 
 from clouddirect.errors import CloudDirectError
 from clouddirect.messaging.delivery import Delivery
-from clouddirect.orders.connections import Queue
 
-__all__ = ["ack", "forget", "give_back", "keep", "put_aside"]
+__all__ = ["ack", "give_back", "put_aside"]
 
 log = logging.getLogger("clouddirect.sandbox")
 
-#: Leases of open orders are renewed this long, in seconds; an order still open then comes again.
-_KEEP = 12 * 3600.0
 #: What could not be processed comes again after so many seconds.
 _AGAIN = 5.0
-
-
-def keep(queue: Queue, delivery: Delivery) -> None:
-    """Renew the lease until the delivery is settled."""
-    lease = delivery._raw.lease
-    if lease is not None:
-        queue.broker.settlement.keeper.keep([delivery], lease, _KEEP)
-
-
-def forget(delivery: Delivery) -> None:
-    """Let the lease run out; the message then comes again."""
-    delivery._settlement.keeper.forget(delivery)
 
 
 def ack(delivery: Delivery) -> None:
@@ -36,7 +21,7 @@ def ack(delivery: Delivery) -> None:
         delivery.ack()
     except CloudDirectError as error:
         log.warning("message %s could not be acked (%s); it may come again", delivery.message.id, type(error).__name__)
-        forget(delivery)
+        delivery.stop_keeping()
 
 
 def give_back(delivery: Delivery) -> None:
@@ -45,7 +30,7 @@ def give_back(delivery: Delivery) -> None:
         delivery.nack(_AGAIN)
     except CloudDirectError as error:
         log.warning("message %s could not be given back (%s)", delivery.message.id, type(error).__name__)
-        forget(delivery)
+        delivery.stop_keeping()
 
 
 def put_aside(delivery: Delivery, reason: str, description: str) -> None:
@@ -56,4 +41,4 @@ def put_aside(delivery: Delivery, reason: str, description: str) -> None:
         log.error(
             "message %s could not be dead-lettered (%s); it will come again", delivery.message.id, type(error).__name__
         )
-        forget(delivery)
+        delivery.stop_keeping()

@@ -72,6 +72,20 @@ def test_a_lease_is_renewed_when_seventy_percent_have_passed(open_broker: OpenBr
     assert not delivery.lease_lost.is_set()
 
 
+def test_a_delivery_keeps_its_lease_until_told_to_stop(open_broker: OpenBroker, clock: ManualClock) -> None:
+    """`Delivery.keep_lease` and `stop_keeping`, for those who receive without a consumer."""
+    broker = open_broker(clock=clock)
+    (delivery,) = receive(broker)
+    delivery.keep_lease()
+    step(clock, broker, "extend", 21, 1)
+    assert {call.seconds for call in broker.named("extend")} == {30.0}
+    delivery.stop_keeping()
+    assert not keeper_of(broker)._kept
+    delivery.ack()
+    delivery.keep_lease()
+    assert not keeper_of(broker)._kept
+
+
 def test_leases_due_together_are_renewed_together_within_the_brokers_limit(
     open_broker: OpenBroker, clock: ManualClock
 ) -> None:

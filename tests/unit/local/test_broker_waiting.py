@@ -138,19 +138,21 @@ with LocalBroker(LocalBrokerOptions(path=sys.argv[1])) as broker:
 
 def test_waiting_receivers_leave_the_file_to_others(open_local, in_thread) -> None:
     receivers = [open_local() for _ in range(4)]
-    stop = threading.Event()
+    stop, acked = threading.Event(), threading.Semaphore(0)
 
     def receive(broker: LocalBroker) -> int:
         count = 0
         while not stop.is_set():
-            count += sum(result.ok for result in broker.ack_many(broker.receive(QUEUE, 10, wait=0.2)))
+            done = sum(result.ok for result in broker.ack_many(broker.receive(QUEUE, 10, wait=0.2)))
+            count += done
+            if done:
+                acked.release(done)
         return count
 
     counts = [in_thread(lambda one=one: receive(one)) for one in receivers]
     sender = open_local()
     for _ in range(300):
         sender.send(QUEUE, Message(body=b"x"))
-    while sender._look(QUEUE).wait is not None or sender._look(QUEUE).now:
-        time.sleep(0.01)
+    assert all(acked.acquire(timeout=30) for _ in range(300))
     stop.set()
     assert sum(count.result(timeout=30) for count in counts) == 300

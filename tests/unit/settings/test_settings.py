@@ -46,10 +46,10 @@ def write(path: Path, text: str = FILE) -> Path:
 def test_the_file_is_read(nowhere: Path) -> None:
     settings = load_settings(write(nowhere / "a.toml"))
     assert settings.site == "PC1234"
-    orders = settings.require_endpoint("orders")
+    orders = settings.endpoints.require("orders")
     assert (orders.provider, orders.queue, orders.dead_letter_send) == ("azure", "orders", "orders-dead")
     assert orders.options == {"connection_string": {"env": "IRIS_ORDERS"}}
-    images = settings.require_store("images")
+    images = settings.stores.require("images")
     assert (images.provider, images.container, images.wire_container) == ("gcp", "acme-retina", None)
 
 
@@ -92,9 +92,9 @@ def test_the_environment_overrides_single_values(nowhere: Path, monkeypatch: pyt
     monkeypatch.setenv("CLOUDDIRECT_ENDPOINTS__EVENTS__PATH", "q.db")
     monkeypatch.setenv("CLOUDDIRECT_SITE", "PC9")
     settings = load_settings(write(nowhere / "a.toml"))
-    assert settings.require_endpoint("orders").queue == "other"
-    assert settings.require_endpoint("orders").provider == "azure"
-    assert settings.require_endpoint("events").options == {"path": "q.db"}
+    assert settings.endpoints.require("orders").queue == "other"
+    assert settings.endpoints.require("orders").provider == "azure"
+    assert settings.endpoints.require("events").options == {"path": "q.db"}
     assert settings.site == "PC9"
 
 
@@ -103,7 +103,7 @@ def test_the_environment_alone_suffices(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("CLOUDDIRECT_ENDPOINTS__ORDERS__QUEUE", "orders")
     monkeypatch.setenv("CLOUDDIRECT_OBSERVERS", '["audit"]')
     settings = load_settings()
-    assert settings.require_endpoint("orders").queue == "orders"
+    assert settings.endpoints.require("orders").queue == "orders"
     assert settings.observers == ["audit"]
 
 
@@ -130,9 +130,9 @@ def test_broken_toml_names_the_file(nowhere: Path, text: str) -> None:
 def test_a_missing_endpoint_says_what_to_add() -> None:
     settings = Settings.of({})
     with pytest.raises(ConfigurationError, match=r"add \[endpoints.results\]"):
-        settings.require_endpoint("results")
+        settings.endpoints.require("results")
     with pytest.raises(ConfigurationError, match=r"add \[stores.images\]"):
-        settings.require_store("images")
+        settings.stores.require("images")
 
 
 def test_secrets_come_from_the_environment_or_a_file(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
