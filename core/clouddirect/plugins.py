@@ -16,10 +16,13 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import re
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
@@ -38,7 +41,7 @@ from clouddirect.observers import Observers
 from clouddirect.storage.primitives import StoreRuntime
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
+    from pydantic import BaseModel, ValidationError
 
     from clouddirect.messaging.broker import MessageBroker
     from clouddirect.storage.store import FileStore
@@ -55,7 +58,9 @@ __all__ = [
     "load_observers",
     "load_provider",
     "open_broker",
+    "open_broker_with",
     "open_store",
+    "open_store_with",
 ]
 
 #: Entry-point group of providers.
@@ -129,7 +134,7 @@ class InstalledProvider:
         return self.error is None and not self.missing
 
 
-def open_broker(name: str, *, runtime: BrokerRuntime | None = None, **options: Any) -> MessageBroker:
+def open_broker(name: str, /, *, runtime: BrokerRuntime | None = None, **options: Any) -> MessageBroker:
     """Open the broker of the provider called ``name``; no I/O happens until it is used.
 
     Args:
@@ -142,20 +147,30 @@ def open_broker(name: str, *, runtime: BrokerRuntime | None = None, **options: A
         one. MissingExtraError: its SDK is not installed; the text holds the pip command. ConfigurationError: an
         option is unknown, missing or wrong. UnsupportedError: the provider has no broker.
     """
+    return open_broker_with(name, options, runtime or BrokerRuntime())
+
+
+def open_store(name: str, /, *, runtime: StoreRuntime | None = None, **options: Any) -> FileStore:
+    """Open the file store of the provider called ``name``; raises like `open_broker`."""
+    return open_store_with(name, options, runtime or StoreRuntime())
+
+
+def open_broker_with(name: str, options: Mapping[str, Any], runtime: BrokerRuntime) -> MessageBroker:
+    """Like `open_broker`, for options of any name, such as those of a settings file."""
     provider = load_provider(name)
     if provider.broker_options is None or provider.open_broker is None:
         raise UnsupportedError(f"the provider {name!r} has no message broker; use it for stores only", provider=name)
     checked = _validated(provider, "broker", provider.broker_options, options)
-    return _opened(provider, provider.open_broker, checked, runtime or BrokerRuntime())
+    return _opened(provider, provider.open_broker, checked, runtime)
 
 
-def open_store(name: str, *, runtime: StoreRuntime | None = None, **options: Any) -> FileStore:
-    """Open the file store of the provider called ``name``; raises like `open_broker`."""
+def open_store_with(name: str, options: Mapping[str, Any], runtime: StoreRuntime) -> FileStore:
+    """Like `open_store`, for options of any name, such as those of a settings file."""
     provider = load_provider(name)
     if provider.store_options is None or provider.open_store is None:
         raise UnsupportedError(f"the provider {name!r} has no file store; use it for queues only", provider=name)
     checked = _validated(provider, "store", provider.store_options, options)
-    return _opened(provider, provider.open_store, checked, runtime or StoreRuntime())
+    return _opened(provider, provider.open_store, checked, runtime)
 
 
 @cache
@@ -207,7 +222,9 @@ def load_observers(names: list[str]) -> Observers:
         ConfigurationError: one is not installed, is registered twice or misspells a hook.
         ProviderLoadError: one cannot be imported.
     """
-    known = {entry.name: entry for entry in entry_points(group=OBSERVER_GROUP)}
+    known: dict[str, list[EntryPoint]] = {}
+    for found in entry_points(group=OBSERVER_GROUP):
+        known.setdefault(found.name, []).append(found)
     loaded = []
     for name in names:
         if name not in known:
@@ -215,7 +232,10 @@ def load_observers(names: list[str]) -> Observers:
                 f"observers: no installed observer is called {name!r}{_nearest(name, known)}; "
                 f"installed are: {', '.join(sorted(known)) or 'none'}"
             )
-        entry = known[name]
+        if len(known[name]) > 1:
+            who = " and ".join(sorted(_distribution(entry) for entry in known[name]))
+            raise ConfigurationError(f"observers: {name!r} is registered by {who}; uninstall one of them")
+        entry = known[name][0]
         try:
             loaded.append(entry.load())
         except Exception as error:
@@ -259,38 +279,66 @@ def _load(entry: EntryPoint) -> Provider:
 def _opened(provider: Provider, opener: Callable[[Any, Any], T], options: BaseModel, runtime: object) -> T:
     try:
         return opener(options, runtime)
-    except ModuleNotFoundError as error:
-        entry = next(iter(entry for entry in entry_points(group=GROUP) if entry.name == provider.name))
-        if error.name and _is_or_within(error.name, provider.sdk_modules):
-            raise _missing(provider.name, error, entry, provider.extra) from error
-        raise _broken(provider.name, _distribution(entry), error) from error
+    except CloudDirectError:
+        raise
     except ImportError as error:
         entry = next(iter(entry for entry in entry_points(group=GROUP) if entry.name == provider.name))
+        if isinstance(error, ModuleNotFoundError) and error.name and _is_or_within(error.name, provider.sdk_modules):
+            raise _missing(provider.name, error, entry, provider.extra) from error
         raise _broken(provider.name, _distribution(entry), error) from error
+    except Exception as error:  # noqa: BLE001 - see below
+        problem = _unexpected(error)
+    # raised out here: the opener's own exception may hold a secret, and shall not be shown as the context of this one
+    raise ProviderLoadError(
+        f"the provider {provider.name!r} cannot be opened: {problem}", provider=provider.name, operation="open"
+    )
 
 
 def _validated(provider: Provider, side: str, model: type[BaseModel], options: Mapping[str, Any]) -> BaseModel:
     from pydantic import ValidationError
 
-    known = {field.alias or name for name, field in model.model_fields.items()}
     try:
         return model.model_validate(dict(options))
     except ValidationError as error:
-        problems = []
-        for detail in error.errors(include_input=False, include_url=False):
-            path = ".".join(str(part) for part in detail["loc"])
-            if detail["type"] == "extra_forbidden":
-                problems.append(f"unknown option {path!r}{_nearest(path, known)}")
-            elif detail["type"] == "missing":
-                problems.append(f"option {path!r} is missing")
-            else:
-                problems.append(f"option {path!r}: {detail['msg']}" if path else detail["msg"])
-        # the validation error itself holds the input, which may be a secret: it must not become the cause
-        raise ConfigurationError(
-            f"the {provider.name} {side} cannot be opened: {'; '.join(problems)}",
-            provider=provider.name,
-            operation="open",
-        ) from None
+        problems = _option_problems(model, options, error)
+    except Exception as error:  # noqa: BLE001 - a provider's own validator may raise anything
+        problems = [f"its options cannot be checked: {_unexpected(error)}"]
+    # raised out here: the validation error holds the input, which may be a secret
+    raise ConfigurationError(
+        f"the {provider.name} {side} cannot be opened: {'; '.join(problems)}", provider=provider.name, operation="open"
+    )
+
+
+def _option_problems(model: type[BaseModel], options: Mapping[str, Any], error: ValidationError) -> list[str]:
+    known = {field.alias or name for name, field in model.model_fields.items()}
+    problems = []
+    for detail in error.errors(include_input=False, include_url=False):
+        path = ".".join(str(part) for part in detail["loc"])
+        if detail["type"] == "extra_forbidden":
+            problems.append(f"unknown option {path!r}{_nearest(path, known)}")
+        elif detail["type"] == "missing":
+            problems.append(f"option {path!r} is missing")
+        else:
+            message = detail["msg"]
+            if _quotes(message, options):  # a provider's own check may repeat a secret
+                message = "its value is refused by the provider"
+            problems.append(f"option {path!r}: {message}" if path else message)
+    return problems
+
+
+def _quotes(text: str, value: Any) -> bool:
+    """Whether ``text`` holds a part of any text within ``value``."""
+    if isinstance(value, Mapping):
+        return any(_quotes(text, one) for one in value.values())
+    if isinstance(value, (list, tuple, set)):
+        return any(_quotes(text, one) for one in value)
+    return any(len(part) > 3 and part in text for part in re.split(r"[\s;,&='\"]+", str(value)))
+
+
+def _unexpected(error: Exception) -> str:
+    """An exception's type and place, without its text."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} at {PurePath(place.filename).name}:{place.lineno}"
 
 
 def _missing(name: str, error: ModuleNotFoundError, entry: EntryPoint, extra: str | None) -> MissingExtraError:

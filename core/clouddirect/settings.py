@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from clouddirect.errors import ConfigurationError
 
@@ -67,6 +67,7 @@ class EndpointSettings(_Part):
         queue: name of the queue, as the provider spells it.
         dead_letter_send: the queue that dead-lettered messages are sent to where the broker has none of its own.
         dead_letter_receive: the queue that dead-lettered messages are read from, where its name cannot be derived.
+            For programs that read it; nothing in clouddirect itself does yet.
     """
 
     model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
@@ -219,10 +220,13 @@ class Settings(BaseSettings):
         Raises:
             ConfigurationError: says all that is wrong at once, each by its path.
         """
+        _refuse_unknown_variables(cls)
         try:
             return cls(**values)
         except ValidationError as error:
             problems = [_problem(detail) for detail in error.errors(include_input=False, include_url=False)]
+        except SettingsError as error:  # names the setting, not the value
+            problems = [f'{error}; lists and tables in the environment are written as JSON, such as ["audit"]']
         raise ConfigurationError("the settings are wrong: " + "; ".join(problems))
 
 
@@ -245,8 +249,10 @@ def load_settings(config: str | Path | None = None) -> Settings:
     looked = search_path(config)
     path = next((candidate for candidate in looked if candidate.is_file()), None)
     if path is None:
-        if config is None and any(
-            name.startswith(("CLOUDDIRECT_ENDPOINTS__", "CLOUDDIRECT_STORES__")) for name in os.environ
+        if (
+            config is None
+            and not os.environ.get("CLOUDDIRECT_CONFIG")
+            and any(name.startswith(("CLOUDDIRECT_ENDPOINTS__", "CLOUDDIRECT_STORES__")) for name in os.environ)
         ):
             return Settings.of({})
         where = "".join(f"\n  {candidate.absolute()}" for candidate in looked)
@@ -272,19 +278,35 @@ def resolve_options(where: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _resolve(where: str, value: Any) -> Any:
-    if not isinstance(value, Mapping) or len(value) != 1:
+    if isinstance(value, list):
+        return [_resolve(f"{where}[{place}]", one) for place, one in enumerate(value)]
+    if not isinstance(value, Mapping):
         return value
-    (kind, source), *_ = value.items()
-    if kind == "env" and isinstance(source, str):
+    kind = next((name for name in ("env", "file") if name in value), None)
+    if kind is None:
+        return {name: _resolve(f"{where}.{name}", one) for name, one in value.items()}
+    source = value[kind]
+    if len(value) != 1 or not isinstance(source, str):
+        raise ConfigurationError(f'{where}: write exactly {{ {kind} = "…" }}, with one text and nothing beside it')
+    if kind == "env":
         if source not in os.environ:
             raise ConfigurationError(f"{where}: the environment variable {source} is not set")
         return os.environ[source]
-    if kind == "file" and isinstance(source, str):
-        try:
-            return Path(source).expanduser().read_text(encoding="utf-8-sig").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"{where}: the file {source} cannot be read ({type(error).__name__})") from error
-    return value
+    try:
+        return Path(source).expanduser().read_text(encoding="utf-8-sig").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{where}: the file {source} cannot be read ({type(error).__name__})") from error
+
+
+def _refuse_unknown_variables(model: type[BaseSettings]) -> None:
+    """A misspelt variable would leave the file's value in force, so that an order went to the wrong queue."""
+    known = {name.upper() for name in model.model_fields}
+    for variable in os.environ:
+        first, parted, _ = variable.upper().removeprefix("CLOUDDIRECT_").partition("__")
+        if variable.upper().startswith("CLOUDDIRECT_") and parted and first not in known:
+            near = difflib.get_close_matches(first, known, n=1, cutoff=0.5)
+            hint = f" (did you mean CLOUDDIRECT_{near[0]}__…?)" if near else ""
+            raise ConfigurationError(f"the environment variable {variable} names no setting{hint}; correct or unset it")
 
 
 def _problem(detail: Any) -> str:

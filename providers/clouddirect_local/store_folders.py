@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
-from clouddirect.storage.files import sync_file
+from clouddirect.durable import sync_file
 
 __all__ = ["BY_DESCRIPTOR", "Folder", "SpelledOtherwise"]
 

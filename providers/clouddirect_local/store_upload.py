@@ -10,6 +10,7 @@ import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from clouddirect.durable import sync_file
 from clouddirect.errors import (
     AlreadyExistsError,
     ContainerNotFoundError,
@@ -19,7 +20,6 @@ from clouddirect.errors import (
     UnsupportedError,
 )
 from clouddirect.storage import Part, PutRequest, StoredFile, Upload
-from clouddirect.storage.files import sync_file
 from clouddirect_local.store_folders import Folder, SpelledOtherwise
 from clouddirect_local.store_names import RESERVED
 from clouddirect_local.store_sidecar import Sidecar, identity

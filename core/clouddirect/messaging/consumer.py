@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-import random
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -328,9 +327,8 @@ class Consumer:
                 self._give_back(delivery)
 
     def _give_back(self, delivery: Delivery) -> None:
-        ceiling = self._options.first_retry_delay * 2.0 ** min((delivery.delivery_count or 3) - 1, 30)
         try:
-            delivery.nack(random.uniform(0, min(ceiling, self._options.max_retry_delay)))
+            delivery.nack(self._options.retry_delay(delivery.delivery_count))
         except CloudDirectError as problem:
             log.warning("a delivery of %r could not be given back (%s); its lease will end by itself",
                         self.queue, type(problem).__name__)  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 
 from clouddirect.errors import ConfigurationError
@@ -33,6 +34,11 @@ class ConsumerOptions:
     poll_wait: float = 20.0
     first_retry_delay: float = 1.0
     max_retry_delay: float = 300.0
+
+    def retry_delay(self, delivery_count: int | None) -> float:
+        """Return the jittered seconds before a message comes again that failed on its delivery ``delivery_count``."""
+        ceiling = self.first_retry_delay * 2.0 ** min((delivery_count or 3) - 1, 30)
+        return random.uniform(0, min(ceiling, self.max_retry_delay))
 
     def __post_init__(self) -> None:
         if self.max_deliveries is not None and self.max_deliveries < 1:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from clouddirect.durable import sync_directory, sync_file
 from clouddirect.errors import UnavailableError
 from clouddirect.messaging.message import DEAD_LETTER_DESCRIPTION, DEAD_LETTER_REASON, Message
 
@@ -107,7 +108,7 @@ class Quarantine:
     def _make(self) -> None:
         if not self.directory.is_dir():
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _flush_directory(self.directory.parent)
+            sync_directory(self.directory.parent)
 
     def _read(self, path: Path) -> QuarantinedMessage:
         record = json.loads(path.read_bytes())
@@ -127,19 +128,9 @@ def _write_durably(path: Path, data: bytes) -> None:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            sync_file(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _flush_directory(path.parent)
-
-
-def _flush_directory(directory: Path) -> None:
-    """Make the names in a directory durable. Only POSIX lets one be flushed; NTFS keeps a journal of renames."""
-    if os.name == "posix":
-        folder = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    sync_directory(path.parent)

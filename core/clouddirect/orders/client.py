@@ -10,7 +10,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from clouddirect.clock import Clock
-from clouddirect.errors import CloudDirectError, InvalidMessageError, PermissionDeniedError, UnsupportedError
+from clouddirect.errors import (
+    CloudDirectError,
+    InvalidKeyError,
+    InvalidMessageError,
+    PermissionDeniedError,
+    UnsupportedError,
+)
 from clouddirect.orders.connections import Connections
 from clouddirect.orders.images import ImageFile, ImageProgress, UploadedImage, upload_all
 from clouddirect.orders.incoming import Incoming, read_or_put_aside
@@ -18,6 +24,7 @@ from clouddirect.orders.models import (
     WIRE_VERSION,
     Camera,
     Event,
+    Image,
     OrderRequest,
     OrderResult,
     Problem,
@@ -27,6 +34,7 @@ from clouddirect.orders.models import (
     read_result,
     to_wire,
 )
+from clouddirect.orders.models.order_rules import NEEDS_ONLY_ID
 from clouddirect.retry import Interrupt, RetryPolicy
 
 if TYPE_CHECKING:
@@ -114,6 +122,7 @@ class CloudDirect:
             raise _refusal(refusals)
         uploaded: list[UploadedImage] = []
         if images:
+            self._connections.queue("orders")  # what stands in the way of sending shall show before the upload
             uploaded = upload_all(self._connections.store("images"), images, progress=progress)
             camera = prepared.camera or Camera()
             camera.images = [*(camera.images or []), *(one.entry() for one in uploaded)]
@@ -142,7 +151,11 @@ class CloudDirect:
         """Yield the events as they arrive; end when none came for ``timeout`` seconds (None: never).
 
         One that cannot be read is dead-lettered with the reason and skipped. Use each as a context manager: see
-        `Incoming`. For many at once, see `run`.
+        `Incoming`. For many at once, see `run`, which also sits out an outage.
+
+        Raises:
+            CloudDirectError: from the iterator, which is at its end then: the queue cannot be received from, or could
+                not for as long as the retry policy permits. Nothing is lost; call again.
         """
         return self._incoming("events", read_event, timeout)
 
@@ -186,7 +199,10 @@ class CloudDirect:
                 consumer.stop()
 
     def stop(self) -> None:
-        """Let `run`, `events` and `results` end soon; may be called from a handler or a signal handler."""
+        """End `run`, `events` and `results`, for good: a client that was stopped sends, but receives nothing more.
+
+        May be called from a handler or a signal handler.
+        """
         self._stopping.set()
 
     def close(self, timeout: float = 30.0) -> None:
@@ -219,8 +235,26 @@ class CloudDirect:
         return prepared
 
     def _problems(self, prepared: OrderRequest, images: list[ImageFile]) -> list[Problem]:
-        unsided = [_image_problem(number, image) for number, image in enumerate(images) if image.laterality is None]
-        return [*problems(prepared), *unsided, *self._missing_images(prepared)]
+        """All that is wrong with the order, as it will be when the images have been uploaded."""
+        preview = prepared.model_copy(deep=True)
+        found: list[Problem] = []
+        entries: list[Image] = []
+        for number, image in enumerate(images):
+            path = f"images[{number}]"
+            if image.laterality is None:
+                found.append(Problem(f"{path}.laterality", "say which eye it shows: OD (right) or OS (left)", "error"))
+            try:
+                _ = image.size
+                entries.append(image.entry("container", f"image-{number}"))
+            except InvalidMessageError as error:
+                found.append(Problem(path, str(error), "error"))
+        if images:
+            if prepared.order_control_code in NEEDS_ONLY_ID:
+                found.append(Problem("images", "a cancellation or a request to resend takes no images", "error"))
+            camera = preview.camera or Camera()
+            camera.images = [*(camera.images or []), *entries]
+            preview.camera = camera
+        return [*problems(preview), *found, *self._missing_images(prepared)]
 
     def _missing_images(self, order: OrderRequest) -> list[Problem]:
         """Images that the order names and that are not in our store, as far as the credential lets us look."""
@@ -233,12 +267,15 @@ class CloudDirect:
             place = image.azure_blob_storage
             if place is None or place.file_name is None or place.container != target.wire_container:
                 continue
+            path = f"Camera.Images[{number}].AzureBlobStorage.FileName"
             try:
                 there = target.store.exists(place.file_name)
+            except InvalidKeyError:
+                found.append(Problem(path, "cannot be the name of a file in the store", "error"))
+                continue
             except (PermissionDeniedError, UnsupportedError):
                 return found  # a write-only credential cannot look
             if not there:
-                path = f"Camera.Images[{number}].AzureBlobStorage.FileName"
                 found.append(
                     Problem(path, "this image is not in the store; upload it before the order is sent", "error")
                 )
@@ -283,12 +320,10 @@ class CloudDirect:
             value = read_or_put_aside(delivery, read)
             if value is not None:
                 handler(value)
+            elif delivery.settled is None:  # returning would ack it, and with that lose it
+                raise InvalidMessageError("the message cannot be read, and could not be dead-lettered either")
 
         return queue.broker.consume(queue.name, handle, concurrency, options)
-
-
-def _image_problem(number: int, image: ImageFile) -> Problem:
-    return Problem(f"images[{number}].laterality", "say which eye it shows: OD (right) or OS (left)", "error")
 
 
 def _refusal(refusals: list[Problem]) -> CloudDirectError:

@@ -121,17 +121,17 @@ class Connections:
             opened.store.close()
 
     def _store(self, path: str, settings: StoreSettings) -> FileStore:
-        from clouddirect.plugins import load_observers, open_store
+        from clouddirect.plugins import load_observers, open_store_with
         from clouddirect.settings import resolve_options
         from clouddirect.storage import StoreRuntime
 
         options = resolve_options(path, settings.options) | {"container": settings.container}
         runtime = StoreRuntime(clock=self._clock, retry=self._retry, observers=load_observers(self._observers))
-        return open_store(settings.provider, runtime=runtime, **options)
+        return open_store_with(settings.provider, options, runtime)
 
     def _broker(self, path: str, settings: EndpointSettings) -> MessageBroker:
         from clouddirect.messaging import BrokerRuntime
-        from clouddirect.plugins import load_observers, open_broker
+        from clouddirect.plugins import load_observers, open_broker_with
         from clouddirect.settings import resolve_options
 
         dead_letter = {settings.queue: settings.dead_letter_send} if settings.dead_letter_send else {}
@@ -145,7 +145,7 @@ class Connections:
                 quarantine=self._data_dir / "quarantine" if self._data_dir else None,
             )
             options = resolve_options(path, settings.options)
-            self._brokers[identity] = open_broker(settings.provider, runtime=runtime, **options)
+            self._brokers[identity] = open_broker_with(settings.provider, options, runtime)
         return self._brokers[identity]
 
     def _refuse_closed(self) -> None:

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path, PurePath
 from typing import IO, TYPE_CHECKING
 
-from clouddirect.errors import CloudDirectError, InvalidMessageError
+from clouddirect.errors import AlreadyExistsError, CloudDirectError, InvalidMessageError
 from clouddirect.orders.models import AzureBlobStorage, Image
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class ImageFile:
         local_id: the organisation's own id of the image; None for a new one.
         taken: when the picture was taken, timezone-aware; None if unknown.
         context: an ImageContext code such as ``"Primary"``; None for the platform's default.
-        suffix: ends the key, such as ``".jpg"``; None for the path's own.
+        suffix: ends the key, such as ``".jpg"``; None for the path's own, if it is one of an image format.
         content_type: media type; None to derive it from the suffix.
     """
 
@@ -69,7 +69,9 @@ class ImageFile:
         if self.suffix is not None:
             return self.suffix.lower()
         if isinstance(self.source, (str, os.PathLike)):
-            return PurePath(self.source).suffix.lower()
+            found = PurePath(self.source).suffix.lower()
+            # what follows the last dot of any other name may be part of a patient's, and would end up in the key
+            return found if found in _CONTENT_TYPES else ""
         return ""
 
     @property
@@ -98,6 +100,20 @@ class ImageFile:
         except OSError as error:
             raise InvalidMessageError(f"an image file cannot be read ({error.strerror})") from None
 
+    def entry(self, container: str, key: str) -> Image:
+        """Return what an order says of this image once it is stored.
+
+        Raises:
+            InvalidMessageError: a field does not fit.
+        """
+        return Image(
+            local_id=self.local_id or str(uuid.uuid4()),
+            taken=self.taken,
+            laterality=self.laterality,
+            image_context=self.context,
+            azure_blob_storage=AzureBlobStorage(container=container, file_name=key),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class UploadedImage:
@@ -117,23 +133,28 @@ class UploadedImage:
 
     def entry(self) -> Image:
         """Return the entry for ``OrderRequest.camera.images``."""
-        return Image(
-            local_id=self.file.local_id or str(uuid.uuid4()),
-            taken=self.file.taken,
-            laterality=self.file.laterality,
-            image_context=self.file.context,
-            azure_blob_storage=AzureBlobStorage(container=self.container, file_name=self.key),
-        )
+        return self.file.entry(self.container, self.key)
 
 
-def upload_one(target: OpenStore, image: ImageFile, progress: Callable[[int], None] | None = None) -> UploadedImage:
-    """Upload one image under a new key; ``progress`` gets the bytes confirmed by each step.
+def _upload_one(
+    target: OpenStore, image: ImageFile, size: int | None, progress: Callable[[int], None]
+) -> UploadedImage:
+    """Upload one image under a new key; ``progress`` gets the bytes confirmed by each step."""
+    from clouddirect.storage import StoredFile
 
-    Raises:
-        CloudDirectError: nothing is visible in the store.
-    """
-    key = f"{uuid.uuid4()}{image.key_suffix}"
-    stored = target.store.put(key, image.source, content_type=image.media_type, if_absent=True, progress=progress)
+    key, media_type = f"{uuid.uuid4()}{image.key_suffix}", image.media_type
+    try:
+        stored = target.store.put(key, image.source, content_type=media_type, if_absent=True, progress=progress)
+    except AlreadyExistsError as error:
+        if not error.maybe_own_write or size is None:
+            raise
+        # nobody else knows this key: what is there is this very upload, whole, whose confirmation was lost
+        stored = StoredFile(key=key, size=size, content_type=media_type)
+    except CloudDirectError:
+        raise
+    except OSError as error:
+        # the system's own text would hold the file's name, and with it perhaps the patient's
+        raise InvalidMessageError(f"an image cannot be read ({error.strerror or type(error).__name__})") from None
     return UploadedImage(target.wire_container, key, stored, image)
 
 
@@ -153,6 +174,8 @@ def upload_all(
 
     def upload(image: ImageFile, size: int | None) -> UploadedImage:
         sent = 0
+        if failed.is_set():
+            raise _CancelledError("another image of the same order failed")
 
         def step(count: int) -> None:
             nonlocal sent
@@ -164,7 +187,10 @@ def upload_all(
                     progress(image, sent, size)
 
         try:
-            return upload_one(target, image, step)
+            uploaded = _upload_one(target, image, size, step)
+            if size is not None and sent < size:
+                step(size - sent)  # stored although the confirmation was lost
+            return uploaded
         except BaseException:
             failed.set()
             raise
@@ -173,8 +199,9 @@ def upload_all(
         futures = [pool.submit(upload, image, size) for image, size in zip(images, sizes, strict=True)]
         try:
             done, pending = wait(futures, return_when=FIRST_EXCEPTION)
-        except BaseException:
+        except BaseException:  # Ctrl-C
             failed.set()
+            pool.shutdown(wait=False, cancel_futures=True)
             raise
         if any(future.exception() for future in done):
             failed.set()

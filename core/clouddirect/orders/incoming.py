@@ -28,8 +28,9 @@ class Incoming(Generic[T]):
             with incoming as result:
                 print(result.order.local_id)
 
-    Leaving the block acknowledges the message, an exception gives it back to be delivered again, and the lease is
-    renewed meanwhile. What is never entered nor settled is delivered again when its lease ends.
+    Leaving the block acknowledges the message, an exception gives it back to be delivered again after a jittered
+    delay that grows with each delivery, and the lease is renewed meanwhile. What is never entered nor settled is
+    delivered again when its lease ends.
 
     Attributes:
         value: the event or the result.
@@ -51,6 +52,15 @@ class Incoming(Generic[T]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if isinstance(error, Exception) and self.delivery.settled is None:
+            from clouddirect.messaging import ConsumerOptions
+
+            delay = ConsumerOptions().retry_delay(self.delivery.delivery_count)
+            try:
+                self.delivery.nack(delay)
+                return
+            except CloudDirectError:
+                pass  # the delivery's own way of leaving notes it on the exception
         self.delivery.__exit__(kind, error, trace)
 
 

@@ -7,6 +7,7 @@ import re
 import uuid
 from pathlib import Path
 
+from clouddirect.durable import sync_directory, sync_file
 from clouddirect.errors import UnavailableError
 from clouddirect.orders.models import OrderResult
 
@@ -66,7 +67,7 @@ def _save(folder: Path, stem: str, suffix: str, content: bytes) -> Path:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            sync_file(file.fileno())
         number = 1
         while True:
             path = folder / f"{stem}{f'-{number}' if number > 1 else ''}{suffix}"
@@ -74,9 +75,11 @@ def _save(folder: Path, stem: str, suffix: str, content: bytes) -> Path:
                 _rename_new(temporary, path)
             except FileExistsError:
                 if path.is_file() and path.read_bytes() == content:
+                    sync_directory(folder)
                     return path
                 number += 1
             else:
+                sync_directory(folder)  # the result is acknowledged next
                 return path
     finally:
         temporary.unlink(missing_ok=True)

@@ -9,8 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from clouddirect.durable import sync_directory, sync_file
 from clouddirect.storage.crew import Crew
-from clouddirect.storage.files import sync_directory, sync_file
 from clouddirect.storage.ranges import PinnedRange, Verification
 from clouddirect.storage.stored import StoredFile
 from clouddirect.storage.transfer import Transfer

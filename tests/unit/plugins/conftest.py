@@ -77,14 +77,15 @@ class Site:
         """Run a statement that must raise a CloudDirectError; return its kind, text and its cause's type."""
         return self.run(
             f"""
-            import json, clouddirect, clouddirect.plugins
+            import json, traceback, clouddirect, clouddirect.plugins
             from clouddirect.errors import CloudDirectError
             try:
                 {statement}
                 raise SystemExit("nothing was raised")
             except CloudDirectError as error:
                 print(json.dumps({{"kind": type(error).__name__, "text": str(error), "provider": error.provider,
-                                   "cause": type(error.__cause__).__name__}}))
+                                   "cause": type(error.__cause__).__name__,
+                                   "traceback": "".join(traceback.format_exception(error))}}))
             """
         )
 

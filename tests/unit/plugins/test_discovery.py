@@ -13,7 +13,9 @@ from clouddirect.errors import (
     ConfigurationError,
     ProviderNotFoundError,
 )
+from clouddirect.orders.connections import Connections
 from clouddirect.plugins import installed_providers, load_provider, open_broker, open_store
+from clouddirect.settings import Settings
 
 HOOK = "from clouddirect.plugins import hookimpl\n@hookimpl"
 
@@ -193,3 +195,63 @@ print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))
     forbidden = {"azure", "boto3", "botocore", "google", "grpc", "fpdf", "PIL", "pydicom", "numpy", "pytest"}
     assert not roots & forbidden
     assert not {root for root in roots if root.startswith("clouddirect_")}
+
+
+CHECKED = """
+from pydantic import BaseModel, ConfigDict, field_validator
+from clouddirect.plugins import Provider, hookimpl
+
+class Options(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    key: str = ""
+
+    @field_validator("key")
+    @classmethod
+    def _check(cls, value):
+        if value.startswith("Endpoint"):
+            return value
+        if value == "plain-s3cret":
+            raise KeyError(value)
+        raise ValueError(f"no Endpoint in {value!r}")
+
+def opener(options, runtime):
+    raise ValueError(options.key)
+
+@hookimpl
+def clouddirect_provider():
+    return Provider(name="acme", title="Test", broker_options=Options, open_broker=opener)
+"""
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"),
+    [
+        ("SharedAccessKey=s3cret", "ConfigurationError"),
+        ("plain-s3cret", "ConfigurationError"),
+        ("Endpoint=s3cret", "ProviderLoadError"),
+    ],
+    ids=["validator", "validator's own mistake", "opener"],
+)
+def test_what_a_provider_says_of_its_options_never_shows_a_secret(site: Any, key: str, kind: str) -> None:
+    site.install("acme-clouddirect", {"acme_label.py": CHECKED}, {"clouddirect": {"acme": "acme_label"}})
+    error = site.error(f"clouddirect.open_broker('acme', key={key!r})")
+    assert error["kind"] == kind
+    assert "s3cret" not in error["text"]
+    assert "s3cret" not in error["traceback"]
+
+
+@pytest.mark.parametrize("option", ["name", "runtime"])
+def test_an_option_of_any_name_is_refused_by_name(option: str) -> None:
+    queue = {"provider": "local", "queue": "q", "path": "q.db", option: "x"}
+    settings = Settings.of({"endpoints": {"orders": queue}})
+    with pytest.raises(ConfigurationError, match=f"unknown option '{option}'"):
+        Connections(settings.endpoints, settings.stores).queue("orders")
+
+
+def test_an_observer_that_two_distributions_register_is_refused(site: Any) -> None:
+    group = "clouddirect.observers"
+    site.install("acme-audit", {"acme_audit.py": OBSERVER}, {group: {"audit": "acme_audit"}})
+    site.install("other-audit", {"other_audit.py": OBSERVER}, {group: {"audit": "other_audit"}})
+    error = site.error("clouddirect.plugins.load_observers(['audit'])")
+    assert error["kind"] == "ConfigurationError"
+    assert "acme-audit 1.0 and other-audit 1.0" in error["text"]

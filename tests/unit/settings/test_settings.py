@@ -167,3 +167,42 @@ def test_no_error_shows_a_value(nowhere: Path) -> None:
     assert "endpoints.orders.queue" in str(caught.value)
     assert "s3cret" not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+def test_secrets_are_found_within_lists_and_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A_SECRET", "one")
+    options = {"hosts": [{"env": "A_SECRET"}], "credential": {"id": "x", "secret": {"env": "A_SECRET"}}}
+    assert resolve_options("e", options) == {"hosts": ["one"], "credential": {"id": "x", "secret": "one"}}
+
+
+@pytest.mark.parametrize("reference", [{"env": "A_SECRET", "default": "y"}, {"env": 5}, {"file": ["a"]}])
+def test_a_reference_that_is_not_one_is_refused(reference: object) -> None:
+    with pytest.raises(ConfigurationError, match=r"e\.key\[0\]: write exactly"):
+        resolve_options("e", {"key": [reference]})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("CLOUDDIRECT_OBSERVERS", "x"), ("CLOUDDIRECT_STORES", "{s3cret"), ("CLOUDDIRECT_SANDBOX__CLIENT_GUIDS", "x")],
+)
+def test_a_list_or_table_in_the_environment_is_json(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.of({})
+    assert "s3cret" not in str(caught.value)
+    assert caught.value.__context__ is None
+
+
+def test_a_variable_that_names_no_setting_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLOUDDIRECT_ENDPOINT__ORDERS__QUEUE", "elsewhere")
+    with pytest.raises(ConfigurationError, match=r"did you mean CLOUDDIRECT_ENDPOINTS__"):
+        Settings.of({})
+
+
+def test_a_file_named_by_the_environment_is_not_replaced_by_variables(
+    nowhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLOUDDIRECT_CONFIG", str(nowhere / "typo.toml"))
+    monkeypatch.setenv("CLOUDDIRECT_ENDPOINTS__ORDERS__PROVIDER", "local")
+    with pytest.raises(ConfigurationError, match=r"typo\.toml"):
+        load_settings()
