@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from clouddirect.storage.files import sync_directory, sync_file
+from clouddirect.durable import sync_directory, sync_file
 from clouddirect_local.store import LocalStore
 from clouddirect_local.store_options import LocalStoreOptions
 

@@ -139,7 +139,8 @@ class Inbox:
         return self._wait(lambda: [e for e in self._events_of(local_id) if e.result_object_type == kind], timeout)
 
     def result(self, local_id: str, timeout: float = 20.0) -> OrderResult:
-        """Wait for a result."""
+        """Wait for a result, and for the events before it, which come from another queue."""
+        self.event(local_id, "OrderGradedEvent", timeout)
         return self._wait(lambda: [one for one in self.results if one.order_local_id == local_id], timeout)
 
     def close(self) -> None:

@@ -101,3 +101,9 @@ def test_importing_clouddirect_costs_little() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     for heavy in ("pydantic", "rich", "click", "sqlite3", "pydantic_settings", "platformdirs"):
         assert f"'{heavy}'" not in done.stdout
+
+
+@pytest.mark.parametrize("benchmark", sorted((ROOT / "benchmarks").glob("bench_*.py")), ids=lambda path: path.name)
+def test_every_benchmark_says_how_it_is_used(benchmark: Path) -> None:
+    done = subprocess.run([sys.executable, str(benchmark), "--help"], capture_output=True, encoding="utf-8", check=True)
+    assert "--json" in done.stdout
