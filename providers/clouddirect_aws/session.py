@@ -1,11 +1,13 @@
 """`AwsSession`: makes botocore clients from our options. Opening one does no I/O; making a client may look up a role.
 
 SDK retries are off (core retries, with one policy for all providers), TCP keep-alive is on (clinic routers drop silent
-connections), and every timeout is set on purpose.
+connections), and every timeout is set on purpose. The SDK's loggers that would write whole requests and answers at
+DEBUG, with what they hold of messages and credentials, are kept at INFO unless the program has set their level itself.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["AwsSession"]
 
+#: Loggers of the SDK that write bodies, parameters or signed headers at DEBUG.
+_TALKATIVE = ("botocore.auth", "botocore.endpoint", "botocore.hooks", "botocore.parsers", "botocore.regions")
+
 
 class AwsSession:
     """Clients of one account; may be used from any thread. Clients themselves are thread-safe, making them is not."""
@@ -38,12 +43,13 @@ class AwsSession:
         self._session: boto3.session.Session | None = None
         self._clients: list[Any] = []
 
-    def client(self, service: str, *, region: str | None = None, **config: Any) -> Any:
+    def client(self, service: str, *, region: str | None = None, endpoint_url: str | None = None, **config: Any) -> Any:
         """Make a client of ``service`` (``"sqs"``, ``"s3"``); the caller keeps it, `close` closes it.
 
         Args:
             service: boto3's name of the service.
             region: the region where the options name none; the options win.
+            endpoint_url: the endpoint where the options name none; the options win.
             config: settings of `botocore.config.Config` beside or in place of the common ones.
 
         Raises:
@@ -51,11 +57,12 @@ class AwsSession:
         """
         with self._lock:
             if self._session is None:
+                _quieten()
                 self._session = boto3.session.Session(botocore_session=_session_for(self._options))
             client: Any = self._session.client(  # type: ignore[call-overload]  # the service is not a literal here
                 service,
                 region_name=self._options.region or region,
-                endpoint_url=self._options.endpoint_url,
+                endpoint_url=self._options.endpoint_url or endpoint_url,
                 verify=None if self._options.ca_bundle is None else str(self._options.ca_bundle),
                 config=_config(self._options, config),
             )
@@ -68,6 +75,13 @@ class AwsSession:
             clients, self._clients = self._clients, []
         for client in clients:
             client.close()
+
+
+def _quieten() -> None:
+    for name in _TALKATIVE:
+        logger = logging.getLogger(name)
+        if logger.level == logging.NOTSET:
+            logger.setLevel(logging.INFO)
 
 
 def _config(options: SessionOptions, more: dict[str, Any]) -> Config:

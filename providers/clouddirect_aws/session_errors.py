@@ -40,6 +40,7 @@ _CLOCK = Kind(AuthenticationError, "AWS refused the signature's time; set this m
 _DENIED = Kind(PermissionDeniedError, "the AWS credential may not do this; add the action to its IAM policy")
 _SLOW_DOWN = Kind(ThrottledError, "AWS asked to slow down")
 _FAILED = Kind(UnavailableError, "AWS failed on its side")
+_REFUSED = Kind(CloudDirectError, "AWS refused the request")
 _TIMEOUT = Kind(TimeoutError, "AWS gave up waiting for the request")
 
 _COMMON: Mapping[str, Kind] = {
@@ -139,13 +140,17 @@ def classify(error: Exception, own: Mapping[str, Kind], secrets: Iterable[str] =
 
 
 def of_service(
-    code: str, status: int | None, own: Mapping[str, Kind], *, retry_after: str | None = None
+    code: str,
+    status: int | None,
+    own: Mapping[str, Kind],
+    *,
+    retry_after: str | None = None,
+    otherwise: Kind = _REFUSED,
 ) -> CloudDirectError:
-    """Return the error for a service's ``code`` and HTTP ``status``: by code, else by status."""
+    """Return the error for a service's ``code`` and HTTP ``status``: by code, else by status, else ``otherwise``."""
     kind = own.get(code) or _COMMON.get(code) or _BY_STATUS.get(status or 0)
     if kind is None:
-        text = "AWS refused the request"
-        kind = _FAILED if (status or 0) >= 500 else Kind(CloudDirectError, text)
+        kind = _FAILED if (status or 0) >= 500 else otherwise
     told = code or (str(status) if status else None)
     text = f"{kind.text} ({told})" if told else kind.text
     error = kind.error(text, code=told, retryable=kind.retryable)

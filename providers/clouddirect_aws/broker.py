@@ -1,0 +1,253 @@
+"""`AwsBroker`: SQS queues."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from clouddirect.errors import CloudDirectError, IntegrityError, NotFoundError, PermissionDeniedError, TimeoutError
+from clouddirect.messaging import (
+    Access,
+    BrokerRuntime,
+    Capabilities,
+    CheckResult,
+    Message,
+    MessageBroker,
+    RawDelivery,
+    SendReceipt,
+)
+from clouddirect.retry import Interrupt
+from clouddirect_aws.broker_options import MAX_MESSAGE_BYTES, AwsBrokerOptions
+from clouddirect_aws.session_errors import classify, is_ambiguous
+from clouddirect_aws.sqs_check import describe_queue, read_attributes, unverified
+from clouddirect_aws.sqs_clients import Side, SqsClients
+from clouddirect_aws.sqs_content import encode
+from clouddirect_aws.sqs_errors import CODES, RECEIPT_CODES, entry_outcomes
+from clouddirect_aws.sqs_messages import Receipt, confirmation, delivery, is_intact, receipt, send_entry
+from clouddirect_aws.sqs_places import is_fifo
+from clouddirect_aws.sqs_polls import Polls
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.literals import MessageSystemAttributeNameType
+
+__all__ = ["AwsBroker"]
+
+T = TypeVar("T")
+log = logging.getLogger("clouddirect.aws")
+
+#: Longest visibility timeout, counted from the moment of receiving (API reference of ChangeMessageVisibility).
+MAX_LEASE = 43_200
+#: Longest delay of a message on a standard queue; FIFO queues have none for single messages (SendMessage).
+MAX_DELAY = 900.0
+#: What is asked for beside body and attributes: no more than is read, for it is sent with every message.
+_SYSTEM_ATTRIBUTES: tuple[MessageSystemAttributeNameType, ...] = (
+    "ApproximateReceiveCount",
+    "SentTimestamp",
+    "MessageGroupId",
+)
+
+
+class AwsBroker(MessageBroker):
+    """Queues of Amazon SQS, named by URL or by name; those whose names end in ``.fifo`` keep the order of keys."""
+
+    provider = "aws"
+
+    def __init__(self, options: AwsBrokerOptions, runtime: BrokerRuntime | None = None) -> None:
+        """Keep the options; no I/O."""
+        super().__init__(runtime)
+        self._options = options
+        self._secrets = options.secrets()
+        self._clients = SqsClients(options)
+        self._polls: Polls[tuple[str, list[dict[str, Any]]]] = Polls(self.runtime.clock, self._give_back_left)
+        common: dict[str, Any] = {
+            "max_message_bytes": options.max_message_bytes,
+            "max_send_count": 10,
+            "max_send_bytes": MAX_MESSAGE_BYTES,
+            "atomic_send": False,
+            "send_concurrency": options.send_concurrency,
+            "max_receive_count": 10,
+            "max_receive_wait": float(options.poll_seconds),
+            # a short poll asks a sample of SQS's servers and misses messages; a long one of a second asks all
+            "min_receive_wait": 1.0,
+            "max_settle_count": 10,
+            "settable_lease": True,
+            "max_lease": float(MAX_LEASE),
+            "max_nack_delay": float(MAX_LEASE),
+            "delivery_count": True,
+        }
+        self._standard = Capabilities(**common, max_delay=MAX_DELAY)
+        self._fifo = Capabilities(**common, ordering=True, deduplication=True)
+
+    def _capabilities(self, queue: str) -> Capabilities:
+        return self._fifo if is_fifo(queue) else self._standard
+
+    def _size(self, queue: str, message: Message) -> int:
+        return encode(message).size
+
+    # -- sending --------------------------------------------------------------------------------------------
+
+    def _send(
+        self, queue: str, messages: Sequence[Message], timeout: float
+    ) -> Sequence[SendReceipt | CloudDirectError]:
+        fifo = is_fifo(queue)
+        entries = [send_entry(place, message, fifo) for place, message in enumerate(messages)]
+
+        def send(client: SQSClient, url: str) -> Any:
+            return client.send_message_batch(QueueUrl=url, Entries=entries)  # type: ignore[arg-type]
+
+        def confirmed(place: int, answer: Mapping[str, Any]) -> SendReceipt | CloudDirectError:
+            return confirmation(messages[place], entries[place], answer)
+
+        return entry_outcomes(self._call("send", queue, timeout, send), len(entries), CODES, confirmed)
+
+    # -- receiving ------------------------------------------------------------------------------------------
+
+    def _receive(
+        self, queue: str, max_messages: int, wait: float, lease: float | None, interrupt: Interrupt
+    ) -> Sequence[RawDelivery]:
+        clock, call_timeout = self.runtime.clock, self.runtime.call_timeout
+        seconds = math.ceil(self._options.lease if lease is None else lease)
+        waiting = max(1, int(wait))
+        began = clock.monotonic()
+        ask = partial(self._poll, queue, max_messages, waiting, seconds)
+        found = self._polls.run(ask, waiting + call_timeout, interrupt)
+        if found is None:
+            if interrupt.is_set():
+                return []
+            raise TimeoutError(f"SQS did not answer a poll within {waiting + call_timeout:g} s")
+        now = clock.monotonic()
+        # the poll ended after `waiting` seconds at the latest: what it took beyond them has run off the lease
+        left = max(0.0, seconds - max(0.0, now - began - waiting))
+        return self._intact(queue, found[1], left, now)
+
+    def _poll(self, queue: str, max_messages: int, waiting: int, seconds: int) -> tuple[str, list[dict[str, Any]]]:
+        def receive(client: SQSClient, url: str) -> Any:
+            return client.receive_message(
+                QueueUrl=url,
+                MaxNumberOfMessages=max_messages,
+                WaitTimeSeconds=waiting,
+                VisibilityTimeout=seconds,
+                MessageAttributeNames=["All"],
+                MessageSystemAttributeNames=_SYSTEM_ATTRIBUTES,
+            )
+
+        answer = self._call("poll", queue, self.runtime.call_timeout, receive)
+        return queue, answer.get("Messages", [])
+
+    def _intact(self, queue: str, found: Sequence[dict[str, Any]], lease: float, now: float) -> list[RawDelivery]:
+        """Make deliveries of what is as SQS has stored it; give the rest back.
+
+        Raises:
+            IntegrityError: nothing arrived undamaged.
+        """
+        fifo = is_fifo(queue)
+        intact = [one for one in found if is_intact(one)]
+        if len(intact) < len(found):
+            damaged = [one for one in found if not is_intact(one)]
+            log.warning("%d messages of %r arrived damaged; they are given back", len(damaged), queue)
+            self._give_back_left((queue, damaged))
+            if not intact:
+                raise IntegrityError(
+                    "a message arrived with another digest than SQS has computed; it was given back", retryable=True
+                )
+        return [delivery(one, fifo, lease, now) for one in intact]
+
+    def _give_back_left(self, found: tuple[str, list[dict[str, Any]]]) -> None:
+        """Make messages visible again that nobody was given; what fails costs the time until their lease ends."""
+        queue, messages = found
+        if not messages:
+            return
+        try:
+            outcomes = self._change_visibility(
+                queue, [(one["ReceiptHandle"], 0) for one in messages], self.runtime.call_timeout
+            )
+            failed = sum(outcome is not None for outcome in outcomes)
+        except Exception as error:  # noqa: BLE001 - nobody is there to be told, and nothing is lost
+            failed = len(messages)
+            log.info("giving back on %r failed (%s)", queue, type(error).__name__)
+        if failed:
+            log.warning("%d messages of %r come again only when their lease ends", failed, queue)
+
+    # -- settling -------------------------------------------------------------------------------------------
+
+    def _ack(self, queue: str, deliveries: Sequence[RawDelivery], timeout: float) -> Sequence[CloudDirectError | None]:
+        entries = [{"Id": str(place), "ReceiptHandle": receipt(one).handle} for place, one in enumerate(deliveries)]
+
+        def delete(client: SQSClient, url: str) -> Any:
+            return client.delete_message_batch(QueueUrl=url, Entries=entries)  # type: ignore[arg-type]
+
+        return entry_outcomes(
+            self._call("settle", queue, timeout, delete), len(entries), RECEIPT_CODES, lambda place, answer: None
+        )
+
+    def _nack(
+        self, queue: str, deliveries: Sequence[RawDelivery], delay: float, timeout: float
+    ) -> Sequence[CloudDirectError | None]:
+        wanted = [(receipt(one).handle, self._within_limit(receipt(one), delay)) for one in deliveries]
+        return self._change_visibility(queue, wanted, timeout)
+
+    def _extend(
+        self, queue: str, deliveries: Sequence[RawDelivery], seconds: float, timeout: float
+    ) -> Sequence[float | CloudDirectError]:
+        wanted = [(receipt(one).handle, self._within_limit(receipt(one), seconds)) for one in deliveries]
+        outcomes = self._change_visibility(queue, wanted, timeout)
+        return [float(granted) if outcome is None else outcome
+                for outcome, (_, granted) in zip(outcomes, wanted, strict=True)]  # fmt: skip
+
+    def _within_limit(self, receipt: Receipt, seconds: float) -> int:
+        """Return whole seconds, no fewer than asked for, but within twelve hours of receiving: SQS refuses more."""
+        passed = math.ceil(self.runtime.clock.monotonic() - receipt.at)
+        return max(0, min(math.ceil(seconds), MAX_LEASE - passed))
+
+    def _change_visibility(
+        self, queue: str, wanted: Sequence[tuple[str, int]], timeout: float
+    ) -> list[CloudDirectError | None]:
+        entries = [
+            {"Id": str(place), "ReceiptHandle": handle, "VisibilityTimeout": seconds}
+            for place, (handle, seconds) in enumerate(wanted)
+        ]
+
+        def change(client: SQSClient, url: str) -> Any:
+            return client.change_message_visibility_batch(QueueUrl=url, Entries=entries)  # type: ignore[arg-type]
+
+        answer = self._call("settle", queue, timeout, change)
+        return entry_outcomes(answer, len(entries), RECEIPT_CODES, lambda place, answer: None)
+
+    # -- the rest -------------------------------------------------------------------------------------------
+
+    def _call(self, side: Side, queue: str, timeout: float, call: Callable[[SQSClient, str], T]) -> T:
+        """Make one call with the side's client; say of an ambiguous failure to send that it is one."""
+        place = self._clients.place(queue, side, timeout)
+        client = self._clients.get(side, place, timeout)
+        try:
+            return call(client, place.url)
+        except Exception as error:
+            translated = self._classify(error)
+            if translated is None:
+                raise
+            if isinstance(translated, NotFoundError):
+                self._clients.forget(queue)
+            translated.maybe_sent = side == "send" and is_ambiguous(error)
+            raise translated from error
+
+    def _classify(self, error: Exception) -> CloudDirectError | None:
+        return classify(error, CODES, self._secrets)
+
+    def _check(self, queue: str, access: Access, timeout: float) -> CheckResult:
+        try:
+            found = self._call("send" if access == "send" else "settle", queue, timeout, read_attributes)
+        except PermissionDeniedError as denied:
+            return unverified(access, denied)
+        return describe_queue(access, found, self._options.max_message_bytes)
+
+    def _native(self) -> object:
+        return self._clients.any(self.runtime.call_timeout)
+
+    def _close(self, timeout: float) -> None:
+        if not self._polls.wait(timeout):
+            log.info("a long poll is still under way; what it brings comes again when its lease ends")
+        self._clients.close()

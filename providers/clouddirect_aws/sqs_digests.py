@@ -1,0 +1,32 @@
+"""The MD5 digests by which SQS tells what it has stored; the SDK does not compare them, so we do.
+
+Method: "Calculating the MD5 message digest for message attributes" in the SQS developer guide.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["attributes_md5", "body_md5"]
+
+
+def body_md5(body: str) -> str:
+    """Return the digest of a body, in hexadecimal."""
+    return hashlib.md5(body.encode(errors="surrogatepass"), usedforsecurity=False).hexdigest()
+
+
+def attributes_md5(attributes: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the digest of typed attributes, as boto3 takes and returns them, in hexadecimal."""
+    digest = hashlib.md5(usedforsecurity=False)
+    for name in sorted(attributes):
+        value = attributes[name]
+        kind = str(value["DataType"])
+        binary = kind.split(".", 1)[0] == "Binary"
+        content = bytes(value["BinaryValue"]) if binary else str(value["StringValue"]).encode()
+        for part in (name.encode(), kind.encode()):
+            digest.update(len(part).to_bytes(4, "big") + part)
+        digest.update(b"\2" if binary else b"\1")
+        digest.update(len(content).to_bytes(4, "big") + content)
+    return digest.hexdigest()
