@@ -1,0 +1,135 @@
+"""`S3Client`: one bucket's requests over a boto3 client, with what botocore does by itself decided on purpose.
+
+- **Retries** are off (`AwsSession`). One thing botocore does again is left: a request that reached the wrong region is
+  made once more in the right one.
+- **Timeouts.** Each request waits for its answer as long as core says. botocore's connect timeout counts for every
+  piece of a body that is sent, too, so it is never shorter than the stall timeout: a slow line is no dead line.
+- **Expect: 100-continue.** botocore asks it before every body, which costs a round trip, and a second with servers that
+  know nothing of it. It stays where it can save more: bodies over 1 MiB in one request, so that a refusal costs no
+  upload. Parts go without, as the request that began their upload was admitted.
+- **Checksums** are ours: in a header, computed before. botocore's own would go behind the body (``aws-chunked``), which
+  many S3-compatible servers refuse, and would compare what core compares.
+- **The CRT client** is used by boto3's transfer functions only, which are not called here; it ignores ``endpoint_url``.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from clouddirect_aws.session import AwsSession
+
+if TYPE_CHECKING:
+    from clouddirect_aws.store_options import AwsStoreOptions
+
+__all__ = ["S3Client"]
+
+_EXPECT_ABOVE = 1 << 20
+
+
+class S3Client:
+    """Requests to one bucket, from any thread."""
+
+    def __init__(self, options: AwsStoreOptions, *, stall_timeout: float, connections: int) -> None:
+        """No I/O; ``connections`` are at most needed at once."""
+        self._options = options
+        self._stall_timeout = stall_timeout
+        self._connections = connections
+        self._session = AwsSession(options)
+        self._lock = threading.Lock()
+        self._sdk: Any = None
+        self._call = _Call()
+
+    @property
+    def sdk(self) -> Any:
+        """boto3's client."""
+        with self._lock:
+            if self._sdk is None:
+                self._sdk = self._open()
+            return self._sdk
+
+    @property
+    def is_aws(self) -> bool:
+        """Whether the endpoint is AWS's own, not a server that speaks the same protocol."""
+        return _is_aws(self.sdk.meta.endpoint_url)
+
+    def request(self, operation: str, timeout: float, **parameters: Any) -> Mapping[str, Any]:
+        """Make one request; ``timeout`` is the longest silence in seconds.
+
+        Raises:
+            botocore.exceptions.ClientError: the service refused; see `clouddirect_aws.s3_errors`.
+            botocore.exceptions.BotoCoreError: it could not be reached, or similar.
+        """
+        call = getattr(self.sdk, operation)
+        self._call.timeout = min(timeout, self._options.read_timeout)
+        try:
+            answer: Mapping[str, Any] = call(Bucket=self._options.container, **parameters)
+        finally:
+            self._call.timeout = None
+        return answer
+
+    def sign(self, operation: str, expires: int, **parameters: Any) -> str:
+        """Return a signed URL for an operation on the bucket, valid for so many seconds."""
+        wishes = {"Bucket": self._options.container, **parameters}
+        url: str = self.sdk.generate_presigned_url(operation, Params=wishes, ExpiresIn=expires)
+        return url
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._session.close()
+
+    def _open(self) -> Any:
+        options = self._options
+        sdk = self._session.client(
+            "s3",
+            region="us-east-1" if options.endpoint_url else None,  # other servers have none, but signatures name one
+            connect_timeout=max(options.connect_timeout, self._stall_timeout),
+            max_pool_connections=max(options.pool_size, self._connections),
+            signature_version="s3v4",
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            s3={"addressing_style": _addressing(options), "payload_signing_enabled": _signs_bodies(options)},
+        )
+        events = sdk.meta.events
+        events.register_last("before-call.s3", self._before_call)
+        return sdk
+
+    def _before_call(self, model: Any, params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
+        """Adjust one of our requests before it is signed; requests through ``native`` are left alone."""
+        if self._call.timeout is None:
+            return
+        context["read_timeout"] = self._call.timeout
+        headers = params["headers"]
+        if model.name == "UploadPart" or _length(params.get("body")) <= _EXPECT_ABOVE:
+            headers.pop("Expect", None)
+        if model.name in ("GetObject", "HeadObject") and "Range" not in headers and self._options.checksum != "off":
+            # as a header, not as a parameter: botocore would compute the checksum as well
+            headers["x-amz-checksum-mode"] = "ENABLED"
+
+
+class _Call(threading.local):
+    """What the handler of botocore's event must know of the request that its thread makes."""
+
+    timeout: float | None = None
+
+
+def _length(body: Any) -> int:
+    return len(body) if hasattr(body, "__len__") else 0
+
+
+def _is_aws(url: str | None) -> bool:
+    host = (urlsplit(url).hostname or "") if url else "amazonaws.com"
+    return any(host == name or host.endswith(f".{name}") for name in ("amazonaws.com", "amazonaws.com.cn"))
+
+
+def _addressing(options: AwsStoreOptions) -> str:
+    if options.addressing != "auto":
+        return options.addressing
+    return "virtual" if _is_aws(options.endpoint_url) else "path"
+
+
+def _signs_bodies(options: AwsStoreOptions) -> bool:
+    """Whether the signature covers a SHA-256 of each body: where neither TLS nor a checksum protects it."""
+    return options.checksum == "off" or (options.endpoint_url or "").startswith("http://")
