@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ from clouddirect.errors import InvalidMessageError
 if TYPE_CHECKING:
     from clouddirect.orders.incoming import Incoming
     from clouddirect.orders.models import EyeSideGrading, OrderResult
+    from clouddirect.orders.naming import NamingTemplate
 
 __all__ = ["RESULT_COLUMNS", "result_row", "results"]
 
@@ -24,6 +27,16 @@ log = logging.getLogger("clouddirect.cli")
 
 #: The columns of `result_row`; 80 characters in all.
 RESULT_COLUMNS = [("Time", 14), ("Order", 36), ("Code", 4), ("OD", 10), ("OS", None)]
+
+
+def _template(context: click.Context, parameter: click.Parameter, value: str | None) -> NamingTemplate | None:
+    from clouddirect.errors import ConfigurationError
+    from clouddirect.orders.naming import NamingTemplate
+
+    try:
+        return None if value is None else NamingTemplate(value)
+    except ConfigurationError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 @click.command(short_help="Receive graded results and save their reports.")
@@ -34,40 +47,58 @@ RESULT_COLUMNS = [("Time", 14), ("Order", 36), ("Code", 4), ("OD", 10), ("OS", N
 @click.option(
     "--raw", is_flag=True, help="With --save-to: save the whole message beside the report. It names the patient."
 )
+@click.option(
+    "--name", "template", metavar="TEMPLATE", callback=_template,
+    help="With --save-to: how to name the files, such as {yyyyMMdd}/{orderLocalId}; /-separated parts are directories.",
+)  # fmt: skip
+@click.option("--replace", is_flag=True, help="With --save-to: take the place of files of the same name.")
+@click.option(
+    "--csv", "table", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+    help="Append a row for each result to this CSV file. It names the patients.",
+)  # fmt: skip
 @receiving_options
 @json_option
 @patient_option
 @pass_app
 def results(
-    app: App, save_to: Path | None, raw: bool, wait: float, follow: bool, limit: int | None, as_json: bool,
-    show_patient_data: bool,
+    app: App, save_to: Path | None, raw: bool, template: NamingTemplate | None, replace: bool, table: Path | None,
+    wait: float, follow: bool, limit: int | None, as_json: bool, show_patient_data: bool,
 ) -> int:  # fmt: skip
     """Print the results as they arrive, and acknowledge each once it is saved and printed.
 
-    Reports are saved as ORDER.pdf, readable by you alone, and never over another file. A result whose report cannot be
-    decoded goes to the dead-letter queue, and the exit code is 1. Otherwise ends as "events" does.
+    Reports are saved as ORDER.pdf, or as --name says, readable by you alone, and never over another file unless
+    --replace is given. A result whose report cannot be decoded, or that lacks what --name asks for, goes to the
+    dead-letter queue, and the exit code is 1. Otherwise ends as "events" does.
+
+    \b
+    The tokens of --name: {patientId} {patientLocalId} {patientFirstName}
+    {patientLastName} {orderId} {orderLocalId} {clientLocalId}
+    {departmentLocalId}, and by the time of delivery {yyyy} {MM} {dd} {yyyyMMdd}
+    {MMddyyyy} {yyyyMMdd_HHmmss}, each also of the day before: {YEST_yyyy} ...
 
     With --json, one result a line in its documented form, and with --save-to also "saved": {"report", "raw"}, the
     files. Whatever may identify the patient is masked without --show-patient-data.
     """
-    if raw and save_to is None:
-        raise click.UsageError("--raw needs --save-to DIR")
+    if save_to is None and (raw or replace or template):
+        raise click.UsageError("--raw, --name and --replace need --save-to DIR")
+    saving = None if save_to is None else _Saving(save_to, template, raw, replace)
     rows = Rows(RESULT_COLUMNS)
     broken = 0
 
     def handle(incoming: Incoming[Any]) -> None:
         nonlocal broken
         saved: dict[str, str | None] | None = None
-        if save_to is not None:
-            try:
-                saved = _save(incoming, save_to, raw)
-            except InvalidMessageError as error:
-                log.error(
-                    "message %s is dead-lettered, its report cannot be decoded: %s", incoming.delivery.message.id, error
-                )
-                incoming.delivery.dead_letter("unreadable report", str(error))
-                broken += 1
-                return
+        try:
+            saved = saving.save(incoming) if saving else None
+        except InvalidMessageError as error:
+            log.error("message %s cannot be saved and is dead-lettered: %s", incoming.delivery.message.id, error)
+            incoming.delivery.dead_letter("cannot be saved", str(error))
+            broken += 1
+            return
+        if table is not None:
+            from clouddirect.orders.result_table import append_results
+
+            append_results(table, [incoming.value])
         if as_json:
             emit_json(wire_form(incoming.value, show_patient_data) | ({} if saved is None else {"saved": saved}))
             return
@@ -80,12 +111,23 @@ def results(
     return FAILED if broken else code
 
 
-def _save(incoming: Incoming[Any], directory: Path, raw: bool) -> dict[str, str | None]:
-    from clouddirect.orders.reports import save_message, save_report
+@dataclass(frozen=True, slots=True)
+class _Saving:
+    directory: Path
+    template: NamingTemplate | None
+    raw: bool
+    replace: bool
 
-    report = save_report(incoming.value, directory)
-    message = save_message(incoming.value, incoming.delivery.message.body, directory) if raw else None
-    return {"report": str(report) if report else None, "raw": str(message) if message else None}
+    def save(self, incoming: Incoming[Any]) -> dict[str, str | None]:
+        from clouddirect.orders.reports import save_message, save_report
+
+        result, now = incoming.value, datetime.now().astimezone()
+        report = save_report(result, self.directory, template=self.template, replace=self.replace, at=now)
+        message: Path | None = None
+        if self.raw:
+            body = incoming.delivery.message.body
+            message = save_message(result, body, self.directory, template=self.template, replace=self.replace, at=now)
+        return {"report": str(report) if report else None, "raw": str(message) if message else None}
 
 
 def result_row(result: OrderResult, show_patient_data: bool) -> tuple[tuple[object, ...], list[str]]:

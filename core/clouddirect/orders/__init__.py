@@ -9,15 +9,20 @@ if TYPE_CHECKING:
     from clouddirect.orders.client import CloudDirect, Submission
     from clouddirect.orders.images import ImageFile, ImageProgress, UploadedImage
     from clouddirect.orders.incoming import Incoming
-    from clouddirect.orders.reports import save_report
+    from clouddirect.orders.naming import NamingTemplate
+    from clouddirect.orders.reports import save_message, save_report
+    from clouddirect.orders.result_table import append_results
 
 __all__ = [
     "CloudDirect",
     "ImageFile",
     "ImageProgress",
     "Incoming",
+    "NamingTemplate",
     "Submission",
     "UploadedImage",
+    "append_results",
+    "save_message",
     "save_report",
 ]
 
@@ -27,8 +32,11 @@ _HOMES = {
     "ImageFile": "images",
     "ImageProgress": "images",
     "Incoming": "incoming",
+    "NamingTemplate": "naming",
     "Submission": "client",
     "UploadedImage": "images",
+    "append_results": "result_table",
+    "save_message": "reports",
     "save_report": "reports",
 }
 

@@ -125,7 +125,7 @@ def test_a_report_that_cannot_be_decoded_is_put_aside(run: Run, far: FarSide, re
     ran = run("results", "--json", "--wait", "0", "--save-to", "reports")
     assert ran.code == 1
     assert len(ran.lines) == 1
-    assert "cannot be decoded" in ran.err
+    assert "is not valid Base64" in ran.err
     assert CANARY not in ran.out + ran.err
     assert far.take("results/$dead") == [broken]
 
