@@ -38,7 +38,7 @@ def describe_queue(
 ) -> CheckResult:
     """Say what the queue's attributes tell.
 
-    Reading them is a right of the receiving side in the policies of our documentation: a credential that can is
+    Reading them is a right of the receiving side in the policies that we publish, so that a credential that can is
     likely to be one that may receive; about sending it says nothing.
     """
     detail = f"the queue is there and its attributes can be read; {_redrive(attributes.get('RedrivePolicy'))}"
