@@ -58,6 +58,11 @@ class Lane:
         self.not_before = 0.0  # on the event loop's clock: the end of a backoff
         self.queued = False  # is among what the subscription has ready, or in backoff
 
+    @property
+    def deliverable(self) -> bool:
+        """Whether to put it among what is ready."""
+        return self.out == 0 and bool(self.entries) and not self.queued
+
     def settle(self) -> None:
         """Forget the acknowledged entries at the front."""
         entries = self.entries

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
@@ -27,7 +28,7 @@ class Refusal(Exception):
         self.message = message
         self.ack_ids = ack_ids or {}
 
-    async def send(self, context: grpc.aio.ServicerContext) -> None:
+    async def send(self, context: Any) -> None:
         """End the call with this status; never returns."""
         if not self.ack_ids:
             await context.abort(self.code, self.message)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 import grpc
 import grpc.aio
@@ -104,7 +104,7 @@ class PubSubServer:
         dead_letter_topic: str = "",
         max_delivery_attempts: int = 5,
         backoff: tuple[float, float] | None = None,
-        filter: str = "",  # noqa: A002 - named as the service names it
+        filter: str = "",
         retention: float | None = None,
         retain_acked: bool = False,
     ) -> str:

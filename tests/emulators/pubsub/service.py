@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import grpc
-import grpc.aio
 
 from .access import Access
 from .admin import Admin
@@ -44,14 +43,14 @@ class Service:
         self._delivery = Delivery(store, pull_wait)
         self._admin = Admin(store)
 
-    def handlers(self) -> list[grpc.GenericRpcHandler]:
+    def handlers(self) -> list[Any]:
         """Return what a gRPC server is given."""
-        by_service: dict[str, dict[str, grpc.RpcMethodHandler]] = {}
+        by_service: dict[str, dict[str, Any]] = {}
         for rpc in RPCS.values():
             by_service.setdefault(rpc.service, {})[rpc.name] = self._handler(rpc)
         return [grpc.method_handlers_generic_handler(name, methods) for name, methods in by_service.items()]
 
-    def _handler(self, rpc: Rpc) -> grpc.RpcMethodHandler:
+    def _handler(self, rpc: Rpc) -> Any:
         read = message_class(rpc.request).FromString
         write = message_class(rpc.response).SerializeToString
         if rpc.name == "StreamingPull":
@@ -59,18 +58,20 @@ class Service:
         return grpc.unary_unary_rpc_method_handler(self._unary(rpc), read, write)
 
     def _unary(self, rpc: Rpc) -> Callable[..., Any]:
-        serve = self._method(rpc.name)
+        serve = self._method(rpc.name) if rpc.name != "TestIamPermissions" else None
         waits = rpc.name == "Pull"
 
-        async def call(request: Any, context: grpc.aio.ServicerContext) -> Any:
+        async def call(request: Any, context: Any) -> Any:
             self._calls[rpc.name] += 1
             try:
                 fault = self._faults.next(rpc.name, request)
-                await self._faults.before(fault)
-                if rpc.name == "TestIamPermissions":
-                    return self._permissions(request, context)
+                if fault is not None:
+                    await self._faults.before(fault)
                 self._check(rpc, request, context)
-                response = await serve(request) if waits else serve(request)
+                if serve is None:
+                    response = self._permissions(request, context)
+                else:
+                    response = await serve(request) if waits else serve(request)
                 self._faults.after(fault)
                 return response
             except Refusal as refusal:
@@ -79,7 +80,7 @@ class Service:
         return call
 
     def _streaming_pull(self, rpc: Rpc) -> Callable[..., AsyncIterator[Any]]:
-        async def call(requests: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
+        async def call(requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
             self._calls[rpc.name] += 1
             try:
                 first = await anext(requests, None)
@@ -102,11 +103,10 @@ class Service:
             "Pull": self._delivery.pull,
             "Acknowledge": self._delivery.acknowledge,
             "ModifyAckDeadline": self._delivery.modify_ack_deadline,
-            "TestIamPermissions": self._permissions,
         }
         return served.get(name) or getattr(self._admin, re.sub(r"(?<!^)([A-Z])", r"_\1", name).lower())
 
-    def _check(self, rpc: Rpc, request: Any, context: grpc.aio.ServicerContext) -> None:
+    def _check(self, rpc: Rpc, request: Any, context: Any) -> None:
         if self._access.asked:
             self._access.check(context.invocation_metadata() or (), rpc.needs(request))
 
@@ -115,7 +115,7 @@ class Service:
         check_publish(request)
         return _PublishResponse(message_ids=self._store.publish(topic, request.messages))
 
-    def _permissions(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
+    def _permissions(self, request: Any, context: Any) -> Any:
         """Answer which permissions the caller holds; none on what does not exist (documented so)."""
         exists = request.resource in self._store.topics or request.resource in self._store.subscriptions
         metadata = context.invocation_metadata() or ()

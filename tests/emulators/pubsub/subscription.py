@@ -10,7 +10,6 @@ topics), "Exactly-once delivery", "Replay and purge messages" (seek, retention).
 from __future__ import annotations
 
 import asyncio
-import heapq
 import itertools
 import secrets
 import time
@@ -21,6 +20,7 @@ from typing import Any
 from .filters import Matcher, parse_filter
 from .lanes import Entry, Lane, Published
 from .refusals import Refusal, invalid
+from .schedule import Schedule
 
 __all__ = ["Subscription"]
 
@@ -57,13 +57,11 @@ class Subscription:
         self._leases: dict[str, Entry] = {}
         self._unacked: dict[int, Entry] = {}
         self._acked: deque[Published] = deque()  # only with retain_acked_messages
-        self._deadlines: list[tuple[float, int, Sequence[Entry]]] = []
-        self._backoffs: list[tuple[float, int, Entry | Lane]] = []
-        self._order = itertools.count()  # keeps the heaps from comparing what cannot be compared
+        self._deadlines: Schedule[list[Entry]] = Schedule(self._expire)
+        self._backoffs: Schedule[Entry | Lane] = Schedule(self._expire)
         self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
         self._waiting: set[asyncio.Future[None]] = set()
-        self._settled = 0  # calls of `ack` since the heap of deadlines was compacted
+        self._settled = 0  # calls of `ack` since the deadlines were compacted
 
     # What the configuration says
 
@@ -132,7 +130,7 @@ class Subscription:
             received.message.CopyFrom(published.message)
             if attempts:
                 received.delivery_attempt = entry.failures + 1
-        self._schedule(deadline, chosen)
+        self._deadlines.add(deadline, chosen)
         return len(chosen)
 
     def _choose(self, limit: int) -> list[Entry]:
@@ -200,7 +198,7 @@ class Subscription:
             deadline = self._loop.time() + seconds
             for entry in found:
                 entry.deadline = deadline
-            self._schedule(deadline, found)
+            self._deadlines.add(deadline, found)
         return failed
 
     def _find(self, ack_ids: Sequence[str]) -> tuple[list[Entry], dict[str, str]]:
@@ -281,8 +279,7 @@ class Subscription:
         if not_before <= self._loop.time():
             self._ready.append(what)
         else:
-            heapq.heappush(self._backoffs, (not_before, next(self._order), what))
-            self._arm()
+            self._backoffs.add(not_before, what)
 
     def _is_dead(self, entry: Entry) -> bool:
         policy = self.config.dead_letter_policy
@@ -299,47 +296,24 @@ class Subscription:
 
     # Time passes
 
-    def _schedule(self, deadline: float, entries: Sequence[Entry]) -> None:
-        heapq.heappush(self._deadlines, (deadline, next(self._order), entries))
-        self._arm()
-
-    def _arm(self) -> None:
-        """Have the loop call `_expire` when the next lease or backoff ends."""
-        due = min(heap[0][0] for heap in (self._deadlines, self._backoffs) if heap)
-        if self._timer is not None:
-            if self._timer.when() <= due:
-                return
-            self._timer.cancel()
-        self._timer = self._loop.call_at(due, self._timeout)
-
-    def _timeout(self) -> None:
-        self._timer = None
-        self._expire()
-        if self._deadlines or self._backoffs:
-            self._arm()
-
     def _expire(self) -> None:
         """Give back what was leased until now; make ready what was in backoff until now."""
         now = self._loop.time()
-        while self._deadlines and self._deadlines[0][0] <= now:
-            entries = heapq.heappop(self._deadlines)[2]
+        for entries in self._deadlines.due():
             # An entry may have been settled, extended or leased anew since: its own deadline tells.
             due = [entry for entry in entries if entry.ack_id and entry.deadline <= now]
             if due:
                 self._give_back(due)
-        while self._backoffs and self._backoffs[0][0] <= now:
-            self._ready.append(heapq.heappop(self._backoffs)[2])
+        for what in self._backoffs.due():
+            self._ready.append(what)
             self.wake()
 
     def _compact(self) -> None:
-        """Drop settled entries from the heap of deadlines, once they are most of it."""
+        """Drop settled entries from the schedule of deadlines, now and then."""
         self._settled += 1
-        if self._settled < 1_000:
-            return
-        self._settled = 0
-        live = ((due, n, [entry for entry in entries if entry.ack_id]) for due, n, entries in self._deadlines)
-        self._deadlines = [group for group in live if group[2]]
-        heapq.heapify(self._deadlines)
+        if self._settled >= 1_000:
+            self._settled = 0
+            self._deadlines.replace(lambda entries: [entry for entry in entries if entry.ack_id] or None)
 
     def _retention(self) -> float:
         if self.config.HasField("message_retention_duration"):
@@ -385,8 +359,6 @@ class Subscription:
         """Drop everything; pulls under way and later ones are answered with ``why``."""
         self.ended = why
         self._clear()
-        if self._timer is not None:
-            self._timer.cancel()
         self.wake()
 
     def _clear(self) -> None:
