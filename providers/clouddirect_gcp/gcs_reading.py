@@ -1,0 +1,91 @@
+"""Reading a range of one generation of an object, by the XML API, as it is stored.
+
+After https://cloud.google.com/storage/docs/xml-api/get-object-download. Asked for ``Accept-Encoding: gzip``, the
+service hands out objects stored with ``Content-Encoding: gzip`` as they are, so that sizes, ranges and digests fit
+(https://cloud.google.com/storage/docs/transcoding).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import requests
+
+from clouddirect.errors import ChangedError, NotFoundError, UnavailableError
+from clouddirect.storage import RangeRead
+from clouddirect_gcp.gcs_objects import file_of_headers
+from clouddirect_gcp.gcs_wire import Wire
+
+__all__ = ["read_range"]
+
+_PIECE = 256 << 10
+_SPAN = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+_PARTIAL = 206
+_UNSATISFIABLE = 416
+
+
+def read_range(
+    wire: Wire, key: str, offset: int, length: int | None, version: str | None, timeout: float
+) -> RangeRead | None:
+    """Begin to read; None if the range begins at or behind the end, of which the service tells nothing more.
+
+    Raises:
+        ChangedError: the generation ``version`` is gone.
+        UnavailableError: something on the way does not honour ranges.
+    """
+    end = "" if length is None else str(offset + length - 1)
+    try:
+        response = wire.send(
+            "GET", wire.plain(key), about="object", timeout=timeout, stream=True,
+            query={} if version is None else {"generation": version},
+            headers={"Range": f"bytes={offset}-{end}", "Accept-Encoding": "gzip"},
+            expected=(200, _PARTIAL, _UNSATISFIABLE),
+        )  # fmt: skip
+    except NotFoundError as error:
+        if version is None:
+            raise
+        raise ChangedError(
+            "the object was replaced or deleted while it was being read; read it again", code=error.code
+        ) from error.__cause__
+    if response.status_code == _UNSATISFIABLE:
+        response.close()
+        return None
+    source = _Source(response)
+    return RangeRead(
+        file=file_of_headers(key, _size(response, offset), response.headers), chunks=source.chunks(), close=source.close
+    )
+
+
+def _size(response: requests.Response, offset: int) -> int:
+    """The size of the whole object, of which the answer may be a part."""
+    if "Content-Length" not in response.headers:
+        pass  # it was unpacked on the way, so that nothing is known of its ranges
+    elif response.status_code == _PARTIAL:
+        span = _SPAN.fullmatch(response.headers.get("Content-Range", ""))
+        if span is not None and int(span[1]) == offset:
+            return int(span[3])
+    elif offset == 0:
+        return int(response.headers["Content-Length"])
+    response.close()
+    raise UnavailableError(
+        "Cloud Storage, or a proxy before it, did not answer with the range asked for", retryable=False
+    )
+
+
+class _Source:
+    """The bytes of an answer, with the connection given back once all of them were read."""
+
+    def __init__(self, response: requests.Response) -> None:
+        self._response = response
+        self._left = int(response.headers["Content-Length"])
+
+    def chunks(self) -> Iterator[bytes]:
+        while self._left and (piece := self._response.raw.read(min(_PIECE, self._left), decode_content=False)):
+            self._left -= len(piece)
+            yield piece
+
+    def close(self) -> None:
+        if not self._left:
+            self._response.raw.read(1)  # sees the end, on which the connection goes back to the pool
+        self._response.close()
