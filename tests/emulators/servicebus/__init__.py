@@ -7,9 +7,9 @@ In a test::
 
 By hand, with ``tests`` on PYTHONPATH: ``python -m emulators.servicebus --queue orders`` (``--help`` tells the rest).
 
-Module by module: `codec` (types on the wire), `protocol` (names and errors), `wire` and `websocket` (bytes in and out),
-`connection` and `link` (the AMQP engine), `message`, `queue`, `lanes` and `namespace` (the broker), `access` (keys and tokens),
-`endpoints`, `nodes` and `management` (what links are for), `faults`, `settings`, `server`.
+Module by module: `codec` (types on the wire), `protocol` (names and errors), `wire` and `websocket` (bytes in and
+out), `connection` and `link` (the AMQP engine), `message`, `queue`, `lanes` and `namespace` (the broker), `access`
+(keys and tokens), `endpoints`, `nodes` and `management` (what links are for), `faults`, `settings`, `server`.
 """
 
 from .access import sign

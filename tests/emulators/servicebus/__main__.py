@@ -16,17 +16,18 @@ from .settings import RIGHTS, AccessKey, Limits, QueueSettings, SubscriptionSett
 __all__ = ["main"]
 
 _DESCRIPTION = """
-A Service Bus namespace on this machine, without Docker: queues, topics, sessions, dead letters, shared access keys, over
-AMQP, plain or TLS, and over WebSocket on the same port. It keeps everything in memory.
+A Service Bus namespace on this machine, without Docker: queues, topics, sessions, dead letters, shared access keys,
+over AMQP, plain or TLS, and over WebSocket on the same port. It keeps everything in memory.
 """
 _SETTINGS = """
 QUEUE SETTINGS, after a colon and separated by commas: lock=SECONDS, max_deliveries=N, sessions, time_to_live=SECONDS,
 dead_letter_expired, duplicates=SECONDS, max_bytes=N.
 
-FAULTS: POINT is connect, token, attach, transfer, delivery, disposition or management; ACTION is drop, stall, busy, quota,
-idle, refuse, detach, close or delay; the rest is skip=N, times=N (or all), entity=PATH, condition=NAME, seconds=S, after.
-For example transfer:drop:skip=10,after or disposition:delay:seconds=3,times=all. What follows on standard input, one command
-a line, does the same to a running server: "fault ...", "clear", "cut", "counts QUEUE", "quit".
+FAULTS: POINT is connect, token, attach, transfer, delivery, disposition or management; ACTION is drop, stall, busy,
+quota, idle, refuse, detach, close or delay; the rest is skip=N, times=N (or all), entity=PATH, condition=NAME,
+seconds=S, after. For example transfer:drop:skip=10,after or disposition:delay:seconds=3,times=all. What follows on
+standard input, one command a line, does the same to a running server: "fault ...", "clear", "cut", "counts QUEUE",
+"quit".
 """
 
 
@@ -148,6 +149,8 @@ def _parsed(settings: str) -> dict[str, Any]:
     parsed: dict[str, Any] = {}
     for part in filter(None, settings.split(",")):
         name, _, value = part.partition("=")
+        if name not in types or name == "name":
+            raise ValueError(f"no setting {name!r} of a queue")
         kind = types[name]
         parsed[name] = True if kind == "bool" else int(value) if kind.startswith("int") else float(value)
     return parsed

@@ -1,7 +1,7 @@
 """Who may do what: shared access signatures, bearer tokens, and the claims a connection has gathered.
 
-Sources: "Service Bus access control with Shared Access Signatures" (form and signature of a token, key names, rights, scopes)
-and the Service Bus AMQP protocol guide, "Claims-based authorization" (put-token, status codes).
+Sources: "Service Bus access control with Shared Access Signatures" (form and signature of a token, key names, rights,
+scopes) and the Service Bus AMQP protocol guide, "Claims-based authorization" (put-token, status codes).
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Authority:
 
 
 def sign(resource: str, key: AccessKey, *, expires: float) -> str:
-    """Return a shared access signature for ``resource`` (a URI) made with ``key``, good until ``expires`` (Unix seconds)."""
+    """Return a shared access signature for ``resource`` (a URI), good until ``expires`` (Unix seconds)."""
     encoded = quote_plus(resource)
     signature = quote_plus(_signature(encoded, key.key, int(expires)))
     return f"{_SAS}sr={encoded}&sig={signature}&se={int(expires)}&skn={quote_plus(key.name)}"

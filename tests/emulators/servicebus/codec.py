@@ -1,9 +1,10 @@
 """AMQP 1.0 types on the wire (AMQP 1.0 part 1, "Types").
 
-A value is a constructor byte followed by its data (1.2); the table of primitive encodings is 1.6. Python types stand for AMQP
-types where the match is one to one: ``None``, ``bool``, ``int`` (long), ``float`` (double), ``str``, ``bytes``, ``uuid.UUID``,
-``list``, ``dict``. The other AMQP types have a class here, so that what is decoded can be encoded again as the same type.
-Types of which this server needs no value (decimals and arrays of compound types) stay bytes: `Encoded`.
+A value is a constructor byte followed by its data (1.2); the table of primitive encodings is 1.6. Python types stand
+for AMQP types where the match is one to one: ``None``, ``bool``, ``int`` (long), ``float`` (double), ``str``,
+``bytes``, ``uuid.UUID``, ``list``, ``dict``. The other AMQP types have a class here, so that what is decoded can be
+encoded again as the same type. Types of which this server needs no value (decimals and arrays of compound types) stay
+bytes: `Encoded`.
 """
 
 from __future__ import annotations

@@ -75,13 +75,20 @@ class Connection:
         self._last_received = self._last_link = time.monotonic()
         self._remote_idle: float | None = None
         self._tick: asyncio.TimerHandle | None = None
+        self._refusal: AmqpError | None = None
         service.connections.add(self)
 
     # ---- what the wire calls
 
     def begun(self) -> None:
         self._plan_tick()
-        self.guarded(Point.CONNECT, None, lambda refusal: self.close(refusal) if refusal else None)
+        action = self.service.faults.strike(Point.CONNECT)
+        if isinstance(action, Delay):
+            self._wire.hold(action.seconds)
+        elif isinstance(action, (Refuse, Close, Detach)):  # at its open, which must come first (2.4.1)
+            self._refusal = AmqpError(action.condition, action.text)
+        elif action is not None:
+            self._spoil(action, None)
 
     def feed(self, data: bytes) -> None:
         self._last_received = time.monotonic()
@@ -181,6 +188,8 @@ class Connection:
         # Half the true limit, as 2.4.5 advises, so that a punctual client is never late.
         idle = UInt(max(1, int(limits.connection_idle * 500)))
         self.send(0, composite(OPEN, ["servicebus", None, UInt(limits.max_frame_bytes), UShort(4999), idle]))
+        if self._refusal is not None:
+            self.close(self._refusal)
 
     def close(self, error: AmqpError | None = None) -> None:
         """Close the connection, with an error or because the client did."""
@@ -268,7 +277,7 @@ class Connection:
         elif isinstance(action, Refuse):
             operation(AmqpError(action.condition, action.text))
         elif isinstance(action, Delay):
-            self.later(action.seconds, lambda: operation(None))
+            self.later(action.seconds, lambda: operation(None) if link is None or link.is_there else None)
         else:
             if action.after:
                 mark = self._wire.mark()

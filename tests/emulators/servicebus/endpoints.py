@@ -1,8 +1,8 @@
 """Links to entities: those that send to a queue or topic, and those that receive from a queue or subscription.
 
-Addresses, filters, link properties and outcomes are those of the Service Bus AMQP protocol guide ("Messages", "Settlement",
-"Message sessions"); the meaning of the outcomes: accepted completes, rejected dead-letters, released gives back, modified
-abandons, or defers where ``undeliverable-here`` is set.
+Addresses, filters, link properties and outcomes are those of the Service Bus AMQP protocol guide ("Messages",
+"Settlement", "Message sessions"); the meaning of the outcomes: accepted completes, rejected dead-letters, released
+gives back, modified abandons, or defers where ``undeliverable-here`` is set.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from uuid import UUID
 
 from .codec import DecodeError, Described, Encoded, Int, Symbol, UInt
 from .faults import Point
+from .lanes import Lane
 from .link import Endpoint, Link
 from .message import StoredMessage, unpack_batch
 from .namespace import Topic
 from .protocol import ACCEPTED, BATCH_FORMAT, MODIFIED, REJECTED, RELEASED, AmqpError, Condition, outcome, padded
-from .queue import Lane, Queue
+from .queue import Queue
 
 __all__ = ["Receiver", "Sender"]
 
@@ -98,10 +99,10 @@ class Receiver(Endpoint):
             if self._queue.sessions:
                 raise AmqpError(
                     Condition.NOT_ALLOWED,
-                    "It is not possible for an entity that requires sessions to create a non-sessionful message receiver.",
+                    "It is not possible for an entity that requires sessions to create a non-sessionful receiver.",
                 )
             self._accept({})
-            self._queue.join(self)
+            self._queue.lanes.join(self)
             return
         if not self._queue.sessions:
             raise AmqpError(
@@ -112,9 +113,9 @@ class Receiver(Endpoint):
         wanted = wanted.value if isinstance(wanted, Described) else wanted
         if wanted is None:
             milliseconds = self._link.properties.get(_TIMEOUT)
-            self._queue.accept_next_session(self, milliseconds / 1000 if milliseconds else _PATIENCE)
+            self._queue.lanes.accept_next(self, milliseconds / 1000 if milliseconds else _PATIENCE)
         else:
-            self._queue.accept_session(self, wanted)
+            self._queue.lanes.accept(self, wanted)
 
     def _accept(self, properties: dict[str, Any], filters: dict[Any, Any] | None = None) -> None:
         size = self._link.connection.service.limits.max_message_bytes
@@ -138,7 +139,6 @@ class Receiver(Endpoint):
 
     def session_opened(self, lane: Lane) -> None:
         """Tell the client which session it has."""
-        self.lane = lane
         ticks = int(lane.locked_until * 10_000_000) + _EPOCH_TICKS
         self._accept({"com.microsoft:locked-until-utc": ticks}, {Symbol(_SESSION_FILTER): lane.session})
 
@@ -164,7 +164,7 @@ class Receiver(Endpoint):
 
     def flow(self) -> None:
         """Deliver to the new credit."""
-        self._queue.wake(self)
+        self._queue.lanes.wake(self)
 
     def settle(self, token: UUID, state: Described) -> Encoded | None:
         """Do what the outcome means, and answer with the same outcome, or rejected with what went wrong."""

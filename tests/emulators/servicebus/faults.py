@@ -1,17 +1,18 @@
 """Faults on demand: what goes wrong, at which point of the protocol, when and how often.
 
-A fault is added to `Faults` at a `Point`, with an action: `Drop`, `Stall`, `Refuse`, `Detach`, `Close` or `Delay`. An action
-that can come after what it disturbs takes ``after=True``: then the operation is done and only its answer is lost. That is the
-case in which a client cannot know what happened.
+A fault is added to `Faults` at a `Point`, with an action: `Drop`, `Stall`, `Refuse`, `Detach`, `Close` or `Delay`. An
+action that can come after what it disturbs takes ``after=True``: then the operation is done and only its answer is
+lost. That is the case in which a client cannot know what happened.
 """
 
 from __future__ import annotations
 
 import enum
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from .protocol import AmqpError, Condition
+from .protocol import Condition
 
 __all__ = [
     "Action",
@@ -59,7 +60,7 @@ class Stall:
 
 @dataclass(frozen=True)
 class Refuse:
-    """Answer with an error: at ATTACH, TRANSFER, DISPOSITION and MANAGEMENT, and 401 at TOKEN."""
+    """Answer with an error; at CONNECT close the connection with it, at TOKEN answer 401. Not at DELIVERY."""
 
     condition: str
     text: str = "Refused by a fault."
@@ -85,7 +86,7 @@ class Close:
 
 @dataclass(frozen=True)
 class Delay:
-    """Do this one operation so many seconds late; what comes behind it is not held up."""
+    """Do this one operation so many seconds late; what comes behind it is not held up, except at CONNECT."""
 
     seconds: float
 
@@ -177,7 +178,13 @@ class Faults:
         return fault
 
     def insert(self, fault: Fault) -> None:
-        """Add a fault that was made elsewhere."""
+        """Add a fault that was made elsewhere.
+
+        Raises:
+            ValueError: its action cannot be taken at its point.
+        """
+        if fault.point is Point.DELIVERY and isinstance(fault.action, Refuse):
+            raise ValueError("a delivery cannot be refused: the server sends it")
         with self._lock:
             self._faults = (*self._faults, fault)
 
@@ -206,7 +213,7 @@ def parse_fault(text: str) -> Fault:
     point, after = Point(place), given.pop("after", None) is not None
     skip, times, entity = int(given.pop("skip", "0")), given.pop("times", "1"), given.pop("entity", None)
     seconds, condition = given.pop("seconds", "1"), given.pop("condition", None)
-    makers = {
+    makers: dict[str, Callable[[], Action]] = {
         "drop": lambda: Drop(after),
         "stall": lambda: Stall(after),
         "busy": server_busy,

@@ -90,6 +90,11 @@ class Link:
         address = (self.source if self.we_send else self.target)[0]
         return address if isinstance(address, str) else ""
 
+    @property
+    def is_there(self) -> bool:
+        """Whether neither side has ended it."""
+        return self.session.links.get(self.remote_handle) is self
+
     # ---- attach and detach (2.6.3, 2.6.4)
 
     def accept(
@@ -116,7 +121,7 @@ class Link:
 
     def detach(self, error: AmqpError | None = None) -> None:
         """Close the link; an attach that is not answered yet is refused."""
-        if self.session.links.get(self.remote_handle) is not self:
+        if not self.is_there:
             return
         if error is not None and not self.is_attached:
             self.refuse(error)
@@ -164,7 +169,7 @@ class Link:
         self.credit -= 1
         if not aborted:
             self.endpoint.incoming(self._delivery, self._format, whole, bool(settled))
-        if self.credit < _CREDIT // 2 and self.remote_handle in self.session.links:
+        if self.credit < _CREDIT // 2 and self.is_there:
             self.grant()
 
     def answer(self, delivery: int, state: Encoded) -> None:

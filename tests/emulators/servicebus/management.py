@@ -1,6 +1,7 @@
 """What an entity's management node does ("AMQP request-response-based operations", Service Bus documentation).
 
-Bodies are maps with the keys given there. Rules of subscriptions cannot be changed here: tests say them when they make one.
+Bodies are maps with the keys given there. Rules of subscriptions cannot be changed here: tests say them when they
+make one.
 """
 
 from __future__ import annotations
@@ -8,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from .access import Claims
 from .codec import Array, DecodeError, Int
 from .message import State, StoredMessage, milliseconds
 from .namespace import Namespace
 from .protocol import AmqpError, Condition
-from .queue import Lane, Queue
+from .queue import Queue
 from .settings import LISTEN, SEND
 
 __all__ = ["MANAGEMENT", "Management", "Result"]
@@ -101,7 +103,7 @@ class Management:
         """Settle without the link: a client does so when the link on which the message came is gone."""
         queue, status = self._queue, body["disposition-status"]
         reason, description = body.get("deadletter-reason"), body.get("deadletter-description")
-        actions = {
+        actions: dict[str, Callable[[UUID], None]] = {
             "completed": queue.complete,
             "abandoned": queue.abandon,
             "defered": queue.defer,  # so it is spelt on the wire
@@ -142,7 +144,7 @@ class Management:
                 f"Failed to lock one or more specified messages. The message does not exist: {number}.",
             )
         if queue.sessions:
-            self._held_session(queue, message.session_id)
+            queue.lanes.held_session(message.session_id)
         return message
 
     # ---- schedule
@@ -162,25 +164,19 @@ class Management:
     # ---- sessions
 
     def _renew_session(self, body: dict[str, Any]) -> dict[str, Any]:
-        return {"expiration": milliseconds(self._queue.renew_session(body["session-id"]))}
+        return {"expiration": milliseconds(self._queue.lanes.renew(body["session-id"]))}
 
     def _get_session_state(self, body: dict[str, Any]) -> dict[str, Any]:
-        return {"session-state": self._held_session(self._queue, body["session-id"]).state}
+        """Only who holds a session may read and write its state ("Message sessions", session state)."""
+        return {"session-state": self._queue.lanes.held_session(body["session-id"]).state}
 
     def _set_session_state(self, body: dict[str, Any]) -> dict[str, Any]:
-        self._held_session(self._queue, body["session-id"]).state = body["session-state"]
+        self._queue.lanes.held_session(body["session-id"]).state = body["session-state"]
         return {}
-
-    def _held_session(self, queue: Queue, session: str | None) -> Lane:
-        """Return a session's lane, which somebody must hold ("Message sessions", session state)."""
-        lane = queue.lanes.get(session)
-        if lane is None or lane.holder is None:
-            raise AmqpError(Condition.SESSION_LOCK_LOST, "The session lock was lost. Request a new session receiver.")
-        return lane
 
     def _sessions(self, body: dict[str, Any]) -> dict[str, Any] | None:
         queue, skip, top = self._queue, body["skip"], body["top"]
         ids = {message.session_id for message in queue.messages.values()}
-        ids |= {lane.session for lane in queue.lanes.values() if lane.state is not None}
+        ids |= queue.lanes.sessions_with_state()
         found = sorted(each for each in ids if each is not None)[skip : skip + top]
         return {"skip": Int(skip + len(found)), "sessions-ids": found} if found else None

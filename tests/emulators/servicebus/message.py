@@ -1,9 +1,9 @@
 """A stored message: the sender's bytes, and what the broker knows about it.
 
-A message is a row of sections (AMQP 1.0 part 3, 3.2). Properties, application properties, body and footer are kept byte for
-byte; header (3.2.1) and message annotations (3.2.3) are written anew at each delivery, since delivery count, lock and sequence
-number belong to the broker. Delivery annotations (3.2.2) are for one hop and dropped. The annotations' names
-(``x-opt-…``) are those of the Service Bus AMQP protocol guide, "Message annotations".
+A message is a row of sections (AMQP 1.0 part 3, 3.2). Properties, application properties, body and footer are kept
+byte for byte; header (3.2.1) and message annotations (3.2.3) are written anew at each delivery, since delivery count,
+lock and sequence number belong to the broker. Delivery annotations (3.2.2) are for one hop and dropped. The
+annotations' names (``x-opt-…``) are those of the Service Bus AMQP protocol guide, "Message annotations".
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .codec import DecodeError, Encoded, Int, Symbol, Timestamp, UInt, decode, s
 from .protocol import section
 
 if TYPE_CHECKING:
-    from .queue import Holder, Lane
+    from .lanes import Holder
 
 __all__ = ["Lock", "State", "StoredMessage", "milliseconds", "unpack_batch"]
 
@@ -72,7 +72,6 @@ class StoredMessage:
         "enqueued",
         "expires",
         "header",
-        "lane",
         "lock",
         "properties",
         "rest",
@@ -104,7 +103,6 @@ class StoredMessage:
         self.state = State.ACTIVE
         self.lock: Lock | None = None
         self.timer: asyncio.TimerHandle | None = None  # for schedule or time to live
-        self.lane: Lane | None = None
 
     def copy(self) -> StoredMessage:
         """Return another message of the same content, for another queue."""
@@ -112,7 +110,7 @@ class StoredMessage:
         for name in self.__slots__:
             setattr(other, name, getattr(self, name))
         other.rest, other.annotations = list(self.rest), dict(self.annotations)
-        other.lock = other.timer = other.lane = None
+        other.lock = other.timer = None
         return other
 
     @property

@@ -1,7 +1,8 @@
 """The namespace: its entities by path, topics and their rules, duplicate detection, and the event loop's timers.
 
-Paths are those of the service and compared without regard to case: ``queue``, ``topic``, ``topic/Subscriptions/name``, each of
-the receivable ones also with ``/$DeadLetterQueue`` ("Service Bus AMQP protocol guide", addresses; "Dead-letter queues").
+Paths are those of the service and compared without regard to case: ``queue``, ``topic``,
+``topic/Subscriptions/name``, each of the receivable ones also with ``/$DeadLetterQueue`` ("Service Bus AMQP protocol
+guide", addresses; "Dead-letter queues").
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from .lanes import Lane, Lanes
 from .message import StoredMessage
 from .protocol import AmqpError, Condition
-from .queue import DEAD_LETTER_QUEUE, Lane, Queue
+from .queue import DEAD_LETTER_QUEUE, Queue
 from .settings import CorrelationFilter, QueueSettings, Rule, SubscriptionSettings, TopicSettings
 
 __all__ = ["Namespace", "Topic"]
@@ -76,7 +78,7 @@ class Namespace:
         self._entities: dict[str, Queue | Topic] = {}
         self._histories: dict[str, DuplicateHistory] = {}
         self._sequence = itertools.count(1)
-        self._awake: dict[int, tuple[Queue, Lane]] = {}
+        self._awake: dict[Lane, Lanes] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def run_on(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -158,7 +160,7 @@ class Namespace:
     def cancel_scheduled(self, entity: Queue | Topic, sequence: int) -> bool:
         """Remove a message that is not due yet, with all its copies; False if there is none of this number."""
         queues = [entity] if isinstance(entity, Queue) else [queue for queue, _ in entity.subscriptions]
-        return any([queue.cancel_scheduled(sequence) for queue in queues])
+        return sum(queue.cancel_scheduled(sequence) for queue in queues) > 0  # all of them, not the first
 
     # ---- what queues need
 
@@ -171,14 +173,14 @@ class Namespace:
         assert self._loop is not None
         return self._loop.call_later(seconds, call, *arguments)
 
-    def wake(self, queue: Queue, lane: Lane) -> None:
-        """See soon whether this lane can deliver: once, however many messages and credits have come meanwhile."""
+    def wake(self, lanes: Lanes, lane: Lane) -> None:
+        """Pump this lane soon: once, however many messages and credits come meanwhile."""
         assert self._loop is not None
         if not self._awake:
             self._loop.call_soon(self._pump)
-        self._awake[id(lane)] = (queue, lane)
+        self._awake[lane] = lanes
 
     def _pump(self) -> None:
         awake, self._awake = self._awake, {}
-        for queue, lane in awake.values():
-            queue.pump(lane)
+        for lane, lanes in awake.items():
+            lanes.pump(lane)

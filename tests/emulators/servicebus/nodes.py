@@ -1,7 +1,9 @@
-"""The request/response nodes: ``$cbs`` takes tokens, ``<entity>/$management`` operations ("AMQP request-response-based operations").
+"""The request/response nodes: ``$cbs`` takes tokens, ``<entity>/$management`` operations.
 
-A client attaches two links to a node. A request that comes on the one is answered on the other: the answer's correlation-id is
-the request's message-id, and status code and text are application properties.
+Source: "AMQP request-response-based operations", Service Bus documentation.
+
+A client attaches two links to a node. A request that comes on the one is answered on the other: the answer's
+correlation-id is the request's message-id, and status code and text are application properties.
 """
 
 from __future__ import annotations

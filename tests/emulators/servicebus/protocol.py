@@ -1,8 +1,8 @@
-"""Names of the protocol: performatives, outcomes, message sections, error conditions, and the errors this server answers with.
+"""Names of the protocol: performatives, outcomes, error conditions, and the errors this server answers with.
 
 Sources: AMQP 1.0 part 2 ("Transport", 2.7 performatives, 2.8.14 to 2.8.18 errors), part 3 ("Messaging", 3.2 sections,
-3.4 outcomes), part 5 ("Security", 5.3 SASL); Microsoft's "AMQP 1.0 in Azure Service Bus and Event Hubs protocol guide" and
-"AMQP errors in Azure Service Bus" for the vendor's conditions and texts.
+3.4 outcomes), part 5 ("Security", 5.3 SASL); Microsoft's "AMQP 1.0 in Azure Service Bus and Event Hubs protocol
+guide" and "AMQP errors in Azure Service Bus" for the vendor's conditions and texts.
 """
 
 from __future__ import annotations

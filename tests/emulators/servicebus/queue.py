@@ -1,81 +1,25 @@
-"""A queue: what is ready, locked, deferred, scheduled and dead, and who receives it.
+"""A queue: what is ready, locked, deferred, scheduled and dead.
 
-The rules are those of the service's documentation: "Message transfers, locks, and settlement", "Message sessions", "Message
-expiration", "Dead-letter queues", "Scheduled messages", "Message deferral".
-
-Ready messages wait in lanes. A queue without sessions has one lane that all its receivers share. A queue with sessions has a
-lane for each session, which one receiver holds at a time. Within a lane the lowest sequence number is delivered first, so a
-message that comes back keeps its place. Deadlines are timers of the event loop: no operation looks through all messages.
+The rules are those of the service's documentation: "Message transfers, locks, and settlement", "Message expiration",
+"Dead-letter queues", "Message sequencing and timestamps" (schedules), "Message deferral". Deadlines are timers of the
+event
+loop: no operation looks through all messages.
 """
 
 from __future__ import annotations
 
-import asyncio
-import heapq
 import time
-from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
 from uuid import UUID
 
+from .lanes import Holder, Lanes, Runtime, session_lock_lost
 from .message import Lock, State, StoredMessage
 from .protocol import AmqpError, Condition
 from .settings import QueueSettings
 
-__all__ = ["DEAD_LETTER_QUEUE", "Holder", "Lane", "Queue", "QueueCounts", "Runtime"]
+__all__ = ["DEAD_LETTER_QUEUE", "Queue", "QueueCounts"]
 
 DEAD_LETTER_QUEUE = "/$DeadLetterQueue"
-
-
-class Runtime(Protocol):
-    """What a queue needs of the namespace it is in."""
-
-    def next_sequence(self) -> int:
-        """Return a new sequence number."""
-
-    def later(self, seconds: float, call: Callable[..., None], *arguments: Any) -> asyncio.TimerHandle:
-        """Call something in ``seconds``."""
-
-    def wake(self, queue: Queue, lane: Lane) -> None:
-        """See soon whether this lane can deliver."""
-
-
-class Holder(Protocol):
-    """A receiver: it holds locks, takes messages while it has credit, and can be told that it lost its session."""
-
-    held: dict[UUID, StoredMessage]
-    credit: int
-    wants_drain: bool
-
-    def deliver(self, message: StoredMessage) -> None:
-        """Take a message; it is not locked yet."""
-
-    def drained(self) -> None:
-        """Learn that there is nothing for the credit that is left."""
-
-    def session_opened(self, lane: Lane) -> None:
-        """Learn which session it holds now."""
-
-    def failed(self, error: AmqpError) -> None:
-        """Learn that this receiver is over."""
-
-
-class Lane:
-    """Messages in the order in which they are delivered: a session's, or all of a queue without sessions."""
-
-    def __init__(self, session: str | None) -> None:
-        self.session = session
-        self.ready: list[int] = []  # heap of sequence numbers; some may be gone
-        self.receivers: deque[Holder] = deque()
-        self.locked_until = 0.0
-        self.timer: asyncio.TimerHandle | None = None
-        self.state: bytes | None = None
-
-    @property
-    def holder(self) -> Holder | None:
-        """Who holds the session."""
-        return self.receivers[0] if self.receivers else None
 
 
 @dataclass(frozen=True)
@@ -97,12 +41,10 @@ class Queue:
         self.settings = settings
         self.messages: dict[int, StoredMessage] = {}
         self.locked: dict[UUID, StoredMessage] = {}
-        self.lanes: dict[str | None, Lane] = {}
         self.bytes = 0
         self.sessions = settings.sessions and not is_dead_letter
         self._runtime = runtime
-        self._free: dict[str | None, Lane] = {}  # sessions with messages and no holder, oldest first
-        self._waiting: dict[Holder, asyncio.TimerHandle] = {}  # for the next such session
+        self.lanes = Lanes(runtime, settings.lock if self.sessions else None, self._ready, self._give_back)
         self.dead_letters = (
             None if is_dead_letter else Queue(runtime, path + DEAD_LETTER_QUEUE, settings, is_dead_letter=True)
         )
@@ -118,8 +60,8 @@ class Queue:
         if self.sessions and message.session_id is None:
             raise AmqpError(
                 Condition.NOT_ALLOWED,
-                "The SessionId was not set on a message, and it cannot be sent to the entity. Entities that have session "
-                "support enabled can only receive messages that have the SessionId set to a valid value.",
+                "The SessionId was not set on a message, and it cannot be sent to the entity. Entities that have "
+                "session support enabled can only receive messages that have the SessionId set to a valid value.",
             )
 
     def check_room(self, size: int) -> None:
@@ -197,27 +139,9 @@ class Queue:
         if message.expires is not None and message.expires <= time.time():
             self._expire(message)
             return
-        lane = self.lane(message.session_id if self.sessions else None)
-        heapq.heappush(lane.ready, message.sequence)
-        self._offer(lane)
+        self.lanes.add(message)
 
     # ---- receivers
-
-    def lane(self, session: str | None) -> Lane:
-        """Return the lane of a session (None: the queue's only one)."""
-        lane = self.lanes.get(session)
-        if lane is None:
-            lane = self.lanes[session] = Lane(session)
-        return lane
-
-    def wake(self, holder: Holder) -> None:
-        """Deliver to a receiver that has got credit."""
-        for lane in self._lanes_of(holder):
-            self._runtime.wake(self, lane)
-
-    def join(self, holder: Holder) -> None:
-        """Let a receiver take part in a queue without sessions."""
-        self.lane(None).receivers.append(holder)
 
     def leave(self, holder: Holder, *, release: bool) -> None:
         """Let a receiver go.
@@ -226,144 +150,26 @@ class Queue:
             holder: the receiver.
             release: whether what it had locked is free at once; a session always is.
         """
-        waiting = self._waiting.pop(holder, None)
-        if waiting is not None:
-            waiting.cancel()
-        for lane in self._lanes_of(holder):
-            lane.receivers.remove(holder)
-            if self.sessions:
-                self._free_session(lane, holder, counts=False)
-            else:
-                self._runtime.wake(self, lane)
+        self.lanes.leave(holder)
         if release:
-            self._give_back(holder, counts=False)
+            self._give_back(holder, False)
 
-    def pump(self, lane: Lane) -> None:
-        """Deliver what is ready to those who have credit, in turn."""
-        receivers = lane.receivers
-        without_credit = 0
-        while without_credit < len(receivers):
-            holder = receivers[0]
-            receivers.rotate(-1)
-            if holder.credit <= 0:
-                without_credit += 1
-                continue
-            message = self._next_ready(lane)
-            if message is None:
-                break
-            without_credit = 0
-            holder.deliver(message)
-        for holder in list(receivers):
-            if holder.wants_drain and holder.credit > 0:
-                holder.drained()
-
-    def _next_ready(self, lane: Lane) -> StoredMessage | None:
-        while lane.ready:
-            message = self.messages.get(heapq.heappop(lane.ready))
-            if message is not None and message.state is State.ACTIVE and message.lock is None:
-                return message
-        return None
-
-    def _lanes_of(self, holder: Holder) -> list[Lane]:
-        if not self.sessions:
-            lane = self.lanes.get(None)
-            return [lane] if lane is not None and holder in lane.receivers else []
-        lane = getattr(holder, "lane", None)
-        return [lane] if lane is not None and lane.holder is holder else []
-
-    # ---- sessions
-
-    def accept_session(self, holder: Holder, session: str) -> None:
-        """Give a receiver the session it named, which need not have messages.
-
-        Raises:
-            AmqpError: somebody else holds it.
-        """
-        lane = self.lane(session)
-        if lane.receivers:
-            raise AmqpError(
-                Condition.SESSION_CANNOT_BE_LOCKED,
-                f"The requested session '{session}' cannot be accepted. It may be locked by another receiver.",
-            )
-        self._give_session(lane, holder)
-
-    def accept_next_session(self, holder: Holder, patience: float) -> None:
-        """Give a receiver a session that has messages and no holder, now or within ``patience`` seconds."""
-        self._waiting[holder] = self._runtime.later(patience, self._no_session, holder)
-        self._hand_out_sessions()
-
-    def renew_session(self, session: str) -> float:
-        """Lock a session for another while, and return until when.
-
-        Raises:
-            AmqpError: nobody holds it.
-        """
-        lane = self.lanes.get(session)
-        if lane is None or not lane.receivers:
-            raise _session_lock_lost()
-        self._lock_session(lane)
-        return lane.locked_until
-
-    def _hand_out_sessions(self) -> None:
-        while self._waiting and self._free:
-            lane = self._free.pop(next(iter(self._free)))
-            message = self._next_ready(lane)
-            if message is None or lane.receivers:
-                self._forget_if_empty(lane)
-                continue
-            heapq.heappush(lane.ready, message.sequence)
-            holder = next(iter(self._waiting))
-            self._waiting.pop(holder).cancel()
-            self._give_session(lane, holder)
-
-    def _no_session(self, holder: Holder) -> None:
-        if self._waiting.pop(holder, None) is not None:
-            holder.failed(AmqpError(Condition.TIMEOUT, "The operation did not complete within the allocated time."))
-
-    def _give_session(self, lane: Lane, holder: Holder) -> None:
-        self._free.pop(lane.session, None)
-        lane.receivers.append(holder)
-        self._lock_session(lane)
-        holder.session_opened(lane)
-        self._runtime.wake(self, lane)
-
-    def _lock_session(self, lane: Lane) -> None:
-        if lane.timer is not None:
-            lane.timer.cancel()
-        lane.locked_until = time.time() + self.settings.lock
-        lane.timer = self._runtime.later(self.settings.lock, self._session_lock_over, lane)
-
-    def _session_lock_over(self, lane: Lane) -> None:
-        """Its deliveries count, other than at a close ("Message sessions", message delivery count)."""
-        holder = lane.receivers.popleft()
-        self._free_session(lane, holder, counts=True)
-        holder.failed(_session_lock_lost())
-
-    def _free_session(self, lane: Lane, holder: Holder, *, counts: bool) -> None:
-        if lane.timer is not None:
-            lane.timer.cancel()
-            lane.timer = None
-        self._give_back(holder, counts=counts)
-        self._offer(lane)
-        self._forget_if_empty(lane)
-
-    def _offer(self, lane: Lane) -> None:
-        if self.sessions and not lane.receivers and lane.ready:
-            self._free[lane.session] = lane
-            self._hand_out_sessions()
-        else:
-            self._runtime.wake(self, lane)
-
-    def _forget_if_empty(self, lane: Lane) -> None:
-        if not lane.receivers and not lane.ready and lane.state is None:
-            self.lanes.pop(lane.session, None)
+    def _ready(self, sequence: int) -> StoredMessage | None:
+        message = self.messages.get(sequence)
+        if message is None or message.state is not State.ACTIVE or message.lock is not None:
+            return None
+        return message
 
     # ---- locks and settlement
 
     def lock(self, message: StoredMessage, holder: Holder | None) -> Lock:
-        """Lock a message for a receiver, or for nobody in particular (through the management node)."""
-        lane = self.lanes.get(message.session_id) if self.sessions else None
-        if lane is not None:  # the session's lock is the message's
+        """Lock a message for a receiver, or for nobody in particular (through the management node).
+
+        Raises:
+            AmqpError: nobody holds the message's session.
+        """
+        if self.sessions:  # the session's lock is the message's
+            lane = self.lanes.held_session(message.session_id)
             message.lock = lock = Lock(lane.locked_until, lane.holder)
         else:
             message.lock = lock = Lock(time.time() + self.settings.lock, holder)
@@ -415,7 +221,7 @@ class Queue:
     def _locked(self, token: UUID) -> StoredMessage:
         message = self.locked.get(token)
         if message is None:
-            raise _session_lock_lost() if self.sessions else self._lock_lost()
+            raise session_lock_lost() if self.sessions else self._lock_lost()
         return message
 
     def _lock_lost(self) -> AmqpError:
@@ -440,7 +246,7 @@ class Queue:
         if message.lock is not None:
             self.abandon(message.lock.token)
 
-    def _give_back(self, holder: Holder, *, counts: bool) -> None:
+    def _give_back(self, holder: Holder, counts: bool) -> None:
         for token in list(holder.held):
             if counts:
                 self.abandon(token)
@@ -487,7 +293,3 @@ class Queue:
         scheduled = sum(message.state is State.SCHEDULED for message in rest)
         dead = len(self.dead_letters.messages) if self.dead_letters is not None else 0
         return QueueCounts(len(rest) - deferred - scheduled, len(self.locked), deferred, scheduled, dead)
-
-
-def _session_lock_lost() -> AmqpError:
-    return AmqpError(Condition.SESSION_LOCK_LOST, "The session lock was lost. Request a new session receiver.")

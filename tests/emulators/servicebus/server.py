@@ -216,7 +216,12 @@ class ServiceBusServer:
 
     def close_connections(self, condition: str = Condition.CONNECTION_FORCED, text: str = "Closed by a test.") -> None:
         """Close all connections with an error, as a service that restarts does."""
-        self._call(lambda: [each.close(AmqpError(condition, text)) for each in list(self.connections)])
+
+        def close() -> None:
+            for connection in list(self.connections):
+                connection.close(AmqpError(condition, text))
+
+        self._call(close)
 
     def detach_links(
         self, path: str, condition: str = Condition.DETACH_FORCED, text: str = "Detached by a test."
@@ -256,7 +261,9 @@ class ServiceBusServer:
                 return found
         if rights is None:
             raise LookupError(f"no key covers {entity!r}: name one")
-        made = AccessKey("-".join(sorted(rights)), "a2V5LW1hZGUtb24tZGVtYW5k", rights, entity)
+        made = AccessKey(
+            "-".join([*sorted(rights), *([entity] if entity else [])]), "a2V5LW1hZGUtb24tZGVtYW5k", rights, entity
+        )
         keys[made.name] = made
         return made
 

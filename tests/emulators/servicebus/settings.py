@@ -1,6 +1,7 @@
 """What a test says about queues, topics, keys and limits.
 
-Defaults are the service's where it has one ("Service Bus quotas", "Message expiration", "Dead-letter queues"); times are seconds.
+Defaults are the service's where it has one ("Service Bus quotas", "Message expiration", "Dead-letter queues"); times
+are seconds.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def _rights(rights: Iterable[str]) -> frozenset[str]:
 
 @dataclass(frozen=True)
 class AccessKey:
-    """A shared access policy: of the namespace, or of one ``entity`` (a queue or topic; a topic's covers its subscriptions)."""
+    """A shared access policy: of the namespace, or of one ``entity``; a topic's covers its subscriptions."""
 
     name: str
     key: str = field(repr=False)
@@ -132,14 +133,16 @@ class Limits:
 
     Args:
         max_message_bytes: size of a message, or of a batch unless ``max_batch_bytes`` says otherwise.
-        max_batch_bytes: size of a batch, announced to the client; Premium namespaces have 1 MiB whatever a message may have.
+        max_batch_bytes: size of a batch, announced to the client; Premium namespaces have 1 MiB whatever a message
+        may have.
         max_frame_bytes: size of an AMQP frame, both ways.
         connection_idle: the client must send something as often, if only an empty frame (AMQP 1.0, 2.4.5).
         no_links_idle: a connection that has had no links for so long is closed.
         link_idle: a link on which nothing moved for so long is detached.
-        release_on_close: whether a closed link or connection releases what it had locked, without counting a delivery. The
-            service's documentation says that a broken connection drops the lock, and that closing a session does not count;
-            for a message outside a session "does not count" is an assumption. False keeps the locks until they expire.
+        release_on_close: whether a closed link or connection releases what it had locked, without counting a
+            delivery. The service's documentation says that a broken connection drops the lock, and that closing a
+            session does not count; for a message outside a session "does not count" is an assumption. False keeps the
+            locks until they expire.
     """
 
     max_message_bytes: int = 256 * 1024

@@ -25,7 +25,7 @@ class Listener(Protocol):
 
 
 class Wire(asyncio.Protocol):
-    """One connection. The first bytes decide: ``AMQP`` for a protocol header, ``GET `` for a WebSocket; others close it.
+    """One connection. Its first bytes decide: ``AMQP`` is a protocol header, ``GET `` a WebSocket; others close it.
 
     What is written goes out at the end of the event loop's turn, in one piece.
     """
@@ -38,6 +38,7 @@ class Wire(asyncio.Protocol):
         self._first = b""
         self._has_begun = False
         self._is_silent = False
+        self._held: bytes | None = None
         self._out: list[bytes] = []
 
     # ---- what asyncio calls
@@ -72,8 +73,7 @@ class Wire(asyncio.Protocol):
             if self._websocket.is_closed:
                 self.close()
                 return
-        if data and not self._is_silent:
-            self._listener.feed(data)
+        self._hand_on(data)
 
     def _recognise(self, first: bytes) -> bool:
         self._has_begun = True
@@ -83,6 +83,12 @@ class Wire(asyncio.Protocol):
             return False
         self._listener.begun()
         return True
+
+    def _hand_on(self, data: bytes) -> None:
+        if self._held is not None:
+            self._held += data
+        elif data and not self._is_silent:
+            self._listener.feed(data)
 
     # ---- what the AMQP engine calls
 
@@ -103,6 +109,17 @@ class Wire(asyncio.Protocol):
         if self._out and self._transport is not None:
             self._transport.write(b"".join(self._out))
         self._out.clear()
+
+    def hold(self, seconds: float) -> None:
+        """Hand nothing on that comes within the next ``seconds``, but afterwards."""
+        self._held = b""
+
+        def let_go() -> None:
+            held, self._held = self._held or b"", None
+            if self._transport is not None:
+                self._hand_on(held)
+
+        self._loop.call_later(seconds, let_go)
 
     def silence(self) -> None:
         """Read and write nothing from now on; the connection stays."""
