@@ -24,12 +24,12 @@ def read_attributes(client: SQSClient, url: str) -> Mapping[QueueAttributeNameTy
 
 
 def unverified(access: Access, denied: PermissionDeniedError) -> CheckResult:
-    """The credential is valid, and that is all that could be found out: nothing that its side needs is missing."""
+    """Say that the credential is valid, which is all that could be found out; that alone is no failure."""
     return CheckResult(
         access,
         "unverified",
-        f"SQS knows the credential, but it may not read the queue's attributes ({denied.code}), which a policy need not "
-        f"allow: whether the queue is there and the credential may {access} could not be verified",
+        f"SQS knows the credential, but it may not read the queue's attributes ({denied.code}), which no side needs "
+        f"for its work: whether the queue is there and the credential may {access} could not be verified",
     )
 
 
@@ -38,8 +38,8 @@ def describe_queue(
 ) -> CheckResult:
     """Say what the queue's attributes tell.
 
-    Reading them is a right of the receiving side in the policies that we publish, so that a credential that can is
-    likely to be one that may receive; about sending it says nothing.
+    Reading them is a right of the receiving side in the policies that we publish. So a credential that can is likely
+    to be one that may receive; about sending it says nothing.
     """
     detail = f"the queue is there and its attributes can be read; {_redrive(attributes.get('RedrivePolicy'))}"
     limit = int(attributes.get("MaximumMessageSize", max_message_bytes))

@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from emulators.installing import python_environment
@@ -20,6 +21,7 @@ from emulators.processes import Server, answers, free_port
 __all__ = ["ACCOUNT", "AccessKey", "Ministack", "REGION", "ministack"]
 
 VERSION = "1.5.33"
+SCRIPT = Path(__file__).with_name("ministack_server.py")
 
 #: The account and region of everything in it; the same as in the policies of the documentation.
 ACCOUNT = "123456789012"
@@ -109,6 +111,7 @@ def ministack(*, auth: bool = False) -> Iterator[Ministack]:
         "AWS_SECRET_ACCESS_KEY": "test",
         "PYTHONPATH": "",
     }
+    # -P: this directory, where ministack.py is this module, must not come before the installed package
     ready = f"http://127.0.0.1:{port}/_ministack/ready"
-    with Server([python, "-m", "ministack"], ready=lambda: answers(ready), environment=environment) as server:
+    with Server([python, "-P", SCRIPT], ready=lambda: answers(ready), environment=environment) as server:
         yield Ministack(port, server)
