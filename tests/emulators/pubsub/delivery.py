@@ -142,7 +142,7 @@ class _Stream:
         if limit <= 0 or self.size >= self._max_size:
             return None
         response = _StreamingPullResponse()
-        if not subscription.take(response, limit, self._lease, self):
+        if not subscription.take(response, limit, self._lease, self, self._max_size - self.size):
             return None
         self._describe(response)
         return response
@@ -189,5 +189,6 @@ class _Stream:
 
 def _report(subscription: Subscription, failed: Mapping[str, str]) -> None:
     if failed and subscription.exactly_once:
-        message = "Some acknowledgement ids in the request were invalid. This could be because they expired."
-        raise Refusal(grpc.StatusCode.FAILED_PRECONDITION, message, failed)
+        # "Exactly-once delivery": such requests return INVALID_ARGUMENT; ErrorInfo says which ids are meant.
+        message = "Some acknowledgement ids in the request were invalid: they expired or were malformed."
+        raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, message, failed)

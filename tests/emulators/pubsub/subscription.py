@@ -107,10 +107,13 @@ class Subscription:
 
     # Messages go out
 
-    def take(self, response: Any, limit: int, lease: float, holder: Any = None) -> int:
-        """Lease up to ``limit`` messages for ``lease`` seconds and add them to the response; return how many."""
+    def take(self, response: Any, limit: int, lease: float, holder: Any = None, room: int = MAX_RESPONSE_BYTES) -> int:
+        """Lease up to ``limit`` messages for ``lease`` seconds and add them to the response; return how many.
+
+        The first goes out in any case, further ones only where they fit into ``room`` bytes.
+        """
         self._expire()
-        chosen = self._choose(limit)
+        chosen = self._choose(limit, min(room, MAX_RESPONSE_BYTES))
         if not chosen:
             return 0
         deadline = self._loop.time() + lease
@@ -133,10 +136,10 @@ class Subscription:
         self._deadlines.add(deadline, chosen)
         return len(chosen)
 
-    def _choose(self, limit: int) -> list[Entry]:
-        """Take from what is ready: up to ``limit`` messages that fit one response."""
+    def _choose(self, limit: int, room: int) -> list[Entry]:
+        """Take from what is ready: up to ``limit`` messages of ``room`` bytes."""
         chosen: list[Entry] = []
-        room, oldest, ready = MAX_RESPONSE_BYTES, time.time() - self._retention(), self._ready
+        oldest, ready = time.time() - self._retention(), self._ready
         full = False
         while ready and len(chosen) < limit and not full:
             first = ready.popleft()
@@ -171,7 +174,8 @@ class Subscription:
         """Acknowledge; return the ids that failed, each with the reason the service gives.
 
         Raises:
-            Refusal: INVALID_ARGUMENT for an id that is none of this subscription's; then nothing is acknowledged.
+            Refusal: INVALID_ARGUMENT for an id that is none of this subscription's, unless that is exactly-once;
+                then nothing is acknowledged.
         """
         found, failed = self._find(ack_ids)
         for entry in found:
@@ -208,7 +212,7 @@ class Subscription:
             entry = self._leases.get(ack_id)
             if entry is not None:
                 found.append(entry)
-            elif ack_id.startswith(self._prefix):
+            elif self.exactly_once or ack_id.startswith(self._prefix):
                 failed[ack_id] = _INVALID_ACK_ID
             else:
                 raise invalid(f"You have passed an invalid ack ID to the service (ack_id={ack_id}).")

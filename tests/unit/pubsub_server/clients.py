@@ -56,12 +56,12 @@ class Clients:
         response = self.subscriber.pull(request=request, retry=None, timeout=wait or 30.0)
         return response.received_messages
 
-    def ack(self, subscription: str, received: Sequence[Received]) -> None:
+    def ack(self, subscription: str, received: Sequence[Any]) -> None:
         """Acknowledge."""
         ids = [one.ack_id for one in received]
         self.subscriber.acknowledge(subscription=subscription, ack_ids=ids, retry=None)
 
-    def lease(self, subscription: str, received: Sequence[Received], seconds: int) -> None:
+    def lease(self, subscription: str, received: Sequence[Any], seconds: int) -> None:
         """Move the deadline; 0 gives the messages back."""
         ids = [one.ack_id for one in received]
         self.subscriber.modify_ack_deadline(

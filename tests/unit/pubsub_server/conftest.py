@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 
 import pytest
+
 from emulators.pubsub import PubSubServer
 from unit.pubsub_server.clients import Clients
 

@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from emulators.pubsub import PubSubServer
 from google.api_core.exceptions import InvalidArgument, NotFound
+
+from emulators.pubsub import PubSubServer
 from unit.pubsub_server.clients import Clients, bodies
 
 

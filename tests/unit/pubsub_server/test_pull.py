@@ -6,8 +6,9 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from emulators.pubsub import PubSubServer
 from google.api_core.exceptions import DeadlineExceeded, InvalidArgument, NotFound
+
+from emulators.pubsub import PubSubServer
 from unit.pubsub_server.clients import Clients, bodies
 
 
