@@ -87,6 +87,8 @@ _DROPPED = "Cloud Storage has nothing left of this upload; put again"
 
 # The JSON API says what was wrong with a checksum in its message alone.
 _CHECKSUM = re.compile(r"(crc32c|md5|hash|checksum).{0,200}match", re.IGNORECASE | re.DOTALL)
+_TIMEOUTS = (builtins.TimeoutError, urllib3.exceptions.TimeoutError)
+_NO_TIMEOUT = urllib3.exceptions.NewConnectionError  # a refused connection, although it derives from one
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +164,7 @@ def _meaning(error: Exception, inner: list[BaseException]) -> CloudDirectError:
             "the certificate of Cloud Storage, or of a proxy before it, is not trusted here: name its authority in "
             "REQUESTS_CA_BUNDLE"
         )
-    if any(isinstance(one, builtins.TimeoutError | urllib3.exceptions.TimeoutError) for one in inner):
+    if any(isinstance(one, _TIMEOUTS) and not isinstance(one, _NO_TIMEOUT) for one in inner):
         return TimeoutError("no byte moved between Cloud Storage and this program for too long")
     if isinstance(error, requests.exceptions.InvalidURL):
         return ConfigurationError("the endpoint is not a URL that can be used; check it")

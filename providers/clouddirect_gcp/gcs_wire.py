@@ -101,7 +101,8 @@ class Wire:
     ) -> requests.Response:
         """Send one request; return its answer, read to the end unless ``stream``.
 
-        With ``if_absent`` it carries the condition that there is no such object. A token that the service does not accept any more is renewed once.
+        With ``if_absent`` it carries the condition that there is no such object. A token that the service does not
+        accept any more is renewed once.
 
         Raises:
             CloudDirectError: by the table of `clouddirect_gcp.gcs_errors`, for an answer not ``expected`` and for a
