@@ -48,7 +48,9 @@ class _Verdict:
 
 
 _DENIED = "the credential may not do this; ask the owner of the account for a SAS or role that permits it"
-_FIREWALL = "the account lets this client not in, by its firewall, network rules or policy; ask the owner of the account"
+_FIREWALL = (
+    "the account lets this client not in, by its firewall, network rules or policy; ask the owner of the account"
+)
 _UNKNOWN_CREDENTIAL = "the credential is not accepted: it is wrong, has expired, or this computer's clock is off"
 _LEASED = "somebody holds a lease on the blob; have it released"
 _BUSY = _Verdict(ThrottledError, "the account is over its limits for the moment")
@@ -201,4 +203,5 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         if isinstance(one, BaseException) and id(one) not in seen:
             seen.add(id(one))
             yield one
-            open_ends += [one.__cause__, one.__context__, getattr(one, "reason", None), *one.args]
+            open_ends += [one.__cause__, one.__context__, *one.args]
+            open_ends += [getattr(one, name, None) for name in ("inner_exception", "reason")]

@@ -62,9 +62,7 @@ def check_metadata(metadata: Mapping[str, str]) -> None:
     if size > _MAX_METADATA_BYTES:
         raise TooLargeError(f"the metadata comes to {size:,} bytes for Azure, which keeps {_MAX_METADATA_BYTES:,}")
     if len(metadata) > _MAX_METADATA_PAIRS:
-        raise TooLargeError(
-            f"the metadata has {len(metadata)} pairs; at most {_MAX_METADATA_PAIRS} can be read back"
-        )
+        raise TooLargeError(f"the metadata has {len(metadata)} pairs; at most {_MAX_METADATA_PAIRS} can be read back")
 
 
 def _is_plain(value: str) -> bool:

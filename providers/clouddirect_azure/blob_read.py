@@ -48,9 +48,7 @@ class Ranges:
                 return _nothing(stat(self._http, key, version, timeout))
             return self._read(key, offset, length, version, timeout)
         except PreconditionFailedError as error:
-            raise ChangedError(
-                "the blob was replaced while it was read; read it again", code=error.code
-            ) from None
+            raise ChangedError("the blob was replaced while it was read; read it again", code=error.code) from None
 
     def _read(self, key: str, offset: int, length: int | None, version: str | None, timeout: float) -> RangeRead:
         verified = version is None or not self._has_digest(key, version)
@@ -139,9 +137,7 @@ class _Reading:
             if expected is None:
                 raise IntegrityError("the service told no MD5 of the range, although it was asked to")
             if hasher.hexdigest() != expected:
-                raise IntegrityError(
-                    "a range was damaged on the way: its MD5 is not the service's", retryable=True
-                )
+                raise IntegrityError("a range was damaged on the way: its MD5 is not the service's", retryable=True)
             offset += sum(map(len, chunks))
             yield from chunks
 
