@@ -203,7 +203,7 @@ def _missing(refusal: Refusal, about: About) -> type[CloudDirectError]:
 
 
 def _explanation(body: bytes) -> tuple[str, str]:
-    """Reason and message, from JSON or XML; a proxy in between may answer with neither."""
+    """Reason and message, from JSON, XML or plain text, as uploads are answered; a proxy may answer anything."""
     try:
         if body.lstrip().startswith(b"<"):
             root = ElementTree.fromstring(body)  # noqa: S314 - the service's own answer
@@ -212,4 +212,4 @@ def _explanation(body: bytes) -> tuple[str, str]:
         reasons = [str(one.get("reason") or "") for one in error.get("errors") or []]
         return (reasons or [""])[0], str(error.get("message") or "")
     except (ValueError, KeyError, TypeError, AttributeError, ElementTree.ParseError):
-        return "", ""
+        return "", body[:500].decode(errors="replace").strip()

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable, Sequence
+from functools import cache
+
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from emulators.http_line import Cut, Fault, LoseReply, Reply, Request, Stall
 
-__all__ = ["fault_rule", "is_commit", "is_content", "is_download", "kinds"]
+__all__ = ["fault_rule", "is_commit", "is_content", "is_download", "kinds", "service_account_key"]
 
 Rule = Callable[[Request], Fault | None]
 
@@ -95,3 +100,16 @@ def _lose_reply() -> Rule:
     """Lose the answer to the first request that makes an object visible."""
     commits = itertools.count(1)
     return lambda request: LoseReply() if is_commit(request) and next(commits) == 1 else None
+
+
+@cache
+def service_account_key(email: str = "clinic@project.iam.gserviceaccount.com") -> str:
+    """A service account's key file, with a private key that was made for the tests."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    return json.dumps(
+        {
+            "type": "service_account", "project_id": "project", "private_key_id": "1", "private_key": pem,
+            "client_email": email, "client_id": "1", "token_uri": "https://oauth2.googleapis.com/token",
+        }
+    )  # fmt: skip

@@ -79,6 +79,7 @@ STAT = [
     (json_reply(504), errors.UnavailableError, True),
     (Reply(503, body=b"<html>a proxy's page</html>"), errors.UnavailableError, True),
     (Reply(404), errors.NotFoundError, False),
+    (Reply(500, body=b"plain words"), errors.UnavailableError, True),
 ]
 
 
@@ -127,6 +128,7 @@ def _code(reply: Reply) -> str:
 
 WRITE = [
     (json_reply(400, "invalid", 'Provided CRC32C "AAAAAA==" doesn\'t match calculated CRC32C.'), errors.IntegrityError),
+    (Reply(400, body=b'Provided CRC32C "AAAAAA==" doesn\'t match calculated CRC32C.'), errors.IntegrityError),
     (json_reply(412, "conditionNotMet"), errors.AlreadyExistsError),
     (json_reply(412, "conditionNotMet", "violates constraint 'constraints/gcp.x'"), errors.PreconditionFailedError),
     (json_reply(413, "uploadTooLarge"), errors.TooLargeError),
@@ -176,9 +178,9 @@ def test_nothing_moves() -> None:
         options = GcpStoreOptions(
             container="images", endpoint=f"http://127.0.0.1:{silent.getsockname()[1]}", anonymous=True
         )
-        with GcpStore(options, StoreRuntime(retry=ONCE, stall_timeout=0.5)) as store:
-            with pytest.raises(errors.TimeoutError) as raised:
-                store.stat("key")
+        runtime = StoreRuntime(retry=ONCE, stall_timeout=0.5)
+        with GcpStore(options, runtime) as store, pytest.raises(errors.TimeoutError) as raised:
+            store.stat("key")
     assert raised.value.retryable
 
 

@@ -137,5 +137,5 @@ def test_options_that_cannot_be(wrong: dict[str, str]) -> None:
 
 def test_options_show_no_secret() -> None:
     """Neither token nor key is in the repr."""
-    for given in ({"access_token": "s3cr3t"}, {"service_account_key": "s3cr3t"}):
-        assert "s3cr3t" not in repr(GcpStoreOptions.model_validate({"container": "images", **given}))
+    for secret in ({"access_token": "s3cr3t"}, {"service_account_key": "s3cr3t"}):
+        assert "s3cr3t" not in repr(GcpStoreOptions.model_validate({"container": "images", **secret}))
