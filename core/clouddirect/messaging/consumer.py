@@ -292,7 +292,7 @@ class Consumer:
 
     def _run_handler(self, delivery: Delivery) -> tuple[bool, BaseException | None]:
         """Call the handler unless the lease is lost already; say whether it returned, or what it raised."""
-        if delivery.lease_lost.is_set():
+        if delivery._is_lost():
             return False, None
         began, failure = self._clock.monotonic(), None
         try:
@@ -309,7 +309,7 @@ class Consumer:
         # the error's text may hold patient data: the log gets its type alone
         kind, identity = type(error).__name__, delivery.message.id
         log.warning("the handler of %r failed (%s) on message %s", self.queue, kind, identity)
-        if delivery.settled is not None or delivery.lease_lost.is_set():
+        if delivery.settled is not None or delivery._is_lost():
             return
         limit, count = self._options.max_deliveries, delivery.delivery_count
         if limit is not None and count is not None and count >= limit and isinstance(error, Exception):

@@ -206,6 +206,10 @@ class Delivery:
         self._lost = lost
         self._outcome = outcome
 
+    def _is_lost(self) -> bool:
+        """Whether `lease_lost` is set, without making the event."""
+        return self._lease_lost is not None and self._lease_lost.is_set()
+
     def _mark_lost(self) -> bool:
         """Set `lease_lost`; returns False if it was set already."""
         event = self.lease_lost
