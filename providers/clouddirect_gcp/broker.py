@@ -35,7 +35,7 @@ from clouddirect_gcp.pubsub_rpc import (
     TestIamPermissionsRequest,
 )
 from clouddirect_gcp.pubsub_settle import MAX_ACK_IDS, MAX_DEADLINE, acknowledge, modify_ack_deadlines
-from clouddirect_gcp.pubsub_wire import MAX_REQUEST_BYTES, MAX_REQUEST_MESSAGES, encode, size_in_request
+from clouddirect_gcp.pubsub_wire import MAX_REQUEST_BYTES, MAX_REQUEST_MESSAGES, check, encode_into, measure
 
 __all__ = ["GcpBroker"]
 
@@ -92,14 +92,19 @@ class GcpBroker(MessageBroker):
         return self._can
 
     def _size(self, queue: str, message: Message) -> int:
-        return size_in_request(encode(message))
+        return measure(message)
+
+    def _validate(self, queue: str, message: Message) -> None:
+        check(message)
 
     # -- sending --------------------------------------------------------------------------------------------
 
     def _send(
         self, queue: str, messages: Sequence[Message], timeout: float
     ) -> Sequence[SendReceipt | CloudDirectError]:
-        request = PublishRequest(topic=self._name(queue, "topics"), messages=[encode(one) for one in messages])
+        request = PublishRequest(topic=self._name(queue, "topics"))
+        for message in messages:
+            encode_into(request.messages, message)
         answer = self._channel.translated(PUBLISH, request, timeout)
         return [
             SendReceipt(message.id, broker_id) for message, broker_id in zip(messages, answer.message_ids, strict=True)
@@ -114,7 +119,8 @@ class GcpBroker(MessageBroker):
         return receive(self._channel, name, max_messages, wait, lease or self._lease, interrupt)
 
     def _ack(self, queue: str, deliveries: Sequence[RawDelivery], timeout: float) -> Sequence[CloudDirectError | None]:
-        return acknowledge(self._channel, self._name(queue, "subscriptions"), _ack_ids(deliveries), timeout)
+        name = self._name(queue, "subscriptions")
+        return acknowledge(self._channel, name, _ack_ids(deliveries), timeout).outcomes()
 
     def _nack(
         self, queue: str, deliveries: Sequence[RawDelivery], delay: float, timeout: float
@@ -132,7 +138,7 @@ class GcpBroker(MessageBroker):
         self, queue: str, deliveries: Sequence[RawDelivery], seconds: int, timeout: float
     ) -> list[CloudDirectError | None]:
         name = self._name(queue, "subscriptions")
-        return modify_ack_deadlines(self._channel, name, _ack_ids(deliveries), seconds, timeout)
+        return modify_ack_deadlines(self._channel, name, _ack_ids(deliveries), seconds, timeout).outcomes()
 
     # -- the rest -------------------------------------------------------------------------------------------
 

@@ -74,15 +74,18 @@ def _answer(call: Any, subscription: str) -> Sequence[Any]:
 
 def _on_lease(channel: PubSubChannel, subscription: str, received: Sequence[Any], lease: float) -> list[RawDelivery]:
     """Lease what was pulled. Where that fails the subscription's own deadline protects it for a while."""
-    pulled = monotonic()
-    seconds = math.ceil(lease)
-    outcomes = modify_ack_deadlines(channel, subscription, [one.ack_id for one in received], seconds, _LEASE_TIMEOUT)
+    pulled, seconds = monotonic(), math.ceil(lease)
+    leasing = modify_ack_deadlines(channel, subscription, [one.ack_id for one in received], seconds, _LEASE_TIMEOUT)
+    deliveries = [_delivery(one, seconds) for one in received]  # while the request is under way
+    outcomes = leasing.outcomes()
     passed = monotonic() - pulled
-    return [
-        _delivery(one, (seconds if outcome is None else MIN_DEADLINE) - passed)
-        for one, outcome in zip(received, outcomes, strict=True)
-        if not isinstance(outcome, LeaseLostError)  # gone to somebody else
-    ]
+    kept = []
+    for delivery, outcome in zip(deliveries, outcomes, strict=True):
+        if isinstance(outcome, LeaseLostError):
+            continue  # gone to somebody else
+        delivery.lease = max(0.0, (seconds if outcome is None else MIN_DEADLINE) - passed)
+        kept.append(delivery)
+    return kept
 
 
 def _delivery(received: Any, lease: float) -> RawDelivery:
@@ -90,7 +93,7 @@ def _delivery(received: Any, lease: float) -> RawDelivery:
     return RawDelivery(
         message=decode(message),
         handle=received.ack_id,
-        lease=max(0.0, lease),
+        lease=lease,
         delivery_count=received.delivery_attempt or None,  # 0 without a dead-letter policy
         enqueued_at=enqueued_at(message),
         native=received,

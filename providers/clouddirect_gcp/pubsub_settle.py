@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from time import monotonic
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import grpc
 
-from clouddirect.errors import CloudDirectError
+from clouddirect.errors import ClosedError, CloudDirectError
 from clouddirect_gcp.pubsub_channel import PubSubChannel
 from clouddirect_gcp.pubsub_errors import settle_outcomes
 from clouddirect_gcp.pubsub_rpc import (
@@ -19,7 +18,7 @@ from clouddirect_gcp.pubsub_rpc import (
     Rpc,
 )
 
-__all__ = ["MAX_ACK_IDS", "MAX_DEADLINE", "acknowledge", "modify_ack_deadlines"]
+__all__ = ["MAX_ACK_IDS", "MAX_DEADLINE", "Settling", "acknowledge", "modify_ack_deadlines"]
 
 #: Seconds; the longest acknowledgement deadline (https://cloud.google.com/pubsub/docs/lease-management).
 MAX_DEADLINE = 600
@@ -29,53 +28,57 @@ MAX_ACK_IDS = 1000
 _MAX_ID_BYTES = 500_000
 
 
-def acknowledge(
-    channel: PubSubChannel, subscription: str, ack_ids: Sequence[str], timeout: float
-) -> list[CloudDirectError | None]:
-    """Acknowledge; one outcome for each id."""
+class Settling:
+    """Requests that are under way; all at once, as the parts do not depend on each other."""
+
+    def __init__(self, channel: PubSubChannel, rpc: Rpc, requests: Iterable[Any], timeout: float) -> None:
+        """Begin the requests, each of which may take ``timeout`` seconds."""
+        self._begun: list[tuple[Any, Any]] = []
+        for request in requests:
+            try:
+                self._begun.append((request, channel.begin(rpc, request, timeout)))
+            except CloudDirectError as error:  # no token, no connection
+                self._begun.append((request, error))
+
+    def outcomes(self) -> list[CloudDirectError | None]:
+        """Wait for the answers; return one outcome for each id. Where one request fails, the others still count."""
+        outcomes: list[CloudDirectError | None] = []
+        for request, call in self._begun:
+            count = len(request.ack_ids)
+            if isinstance(call, CloudDirectError):
+                outcomes += [call.copy() for _ in range(count)]
+                continue
+            try:
+                call.result()
+            except grpc.RpcError as error:
+                outcomes += settle_outcomes(error, list(request.ack_ids), request.subscription)
+            except grpc.FutureCancelledError:
+                outcomes += [ClosedError("the connection to Pub/Sub was closed meanwhile") for _ in range(count)]
+            else:
+                outcomes += [None] * count
+        return outcomes
+
+
+def acknowledge(channel: PubSubChannel, subscription: str, ack_ids: Sequence[str], timeout: float) -> Settling:
+    """Begin to acknowledge."""
     requests = (AcknowledgeRequest(subscription=subscription, ack_ids=part) for part in _parts(ack_ids))
-    return _outcomes(channel, ACKNOWLEDGE, requests, timeout)
+    return Settling(channel, ACKNOWLEDGE, requests, timeout)
 
 
 def modify_ack_deadlines(
     channel: PubSubChannel, subscription: str, ack_ids: Sequence[str], seconds: int, timeout: float
-) -> list[CloudDirectError | None]:
-    """Let leases end ``seconds`` from now, 0 for at once; one outcome for each id."""
+) -> Settling:
+    """Begin to let leases end ``seconds`` from now, 0 for at once."""
     requests = (
         ModifyAckDeadlineRequest(subscription=subscription, ack_ids=part, ack_deadline_seconds=seconds)
         for part in _parts(ack_ids)
     )
-    return _outcomes(channel, MODIFY_ACK_DEADLINE, requests, timeout)
-
-
-def _outcomes(
-    channel: PubSubChannel, rpc: Rpc, requests: Iterator[Any], timeout: float
-) -> list[CloudDirectError | None]:
-    """Send the requests, one after another, within ``timeout``; a failed one does not touch the others' outcomes."""
-    ends, outcomes = monotonic() + timeout, list[CloudDirectError | None]()
-    for request in requests:
-        ack_ids = list(request.ack_ids)
-        try:
-            channel.call(rpc, request, max(0.001, ends - monotonic()))
-        except grpc.RpcError as error:
-            outcomes += settle_outcomes(error, ack_ids, request.subscription)
-        except CloudDirectError as error:
-            outcomes += [error.copy() for _ in ack_ids]
-        else:
-            outcomes += [None] * len(ack_ids)
-    return outcomes
+    return Settling(channel, MODIFY_ACK_DEADLINE, requests, timeout)
 
 
 def _parts(ack_ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Cut into requests by number and by bytes."""
-    part: list[str] = []
-    size = 0
-    for ack_id in ack_ids:
-        own = len(ack_id.encode()) + 4  # its tag and its length
-        if part and (len(part) == MAX_ACK_IDS or size + own > _MAX_ID_BYTES):
-            yield part
-            part, size = [], 0
-        part.append(ack_id)
-        size += own
-    if part:
-        yield part
+    """Cut into requests by number and by bytes. The ids of one pull are about equally long, and ASCII."""
+    longest = max(map(len, ack_ids)) + 4  # its tag and its length
+    count = max(1, min(MAX_ACK_IDS, _MAX_ID_BYTES // longest))
+    for start in range(0, len(ack_ids), count):
+        yield ack_ids[start : start + count]

@@ -11,19 +11,15 @@ bytes of a request); names that begin with ``goog`` are reserved.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from google.pubsub_v1 import types
 
 from clouddirect.errors import InvalidMessageError
 from clouddirect.messaging import Message
 
-if TYPE_CHECKING:
-    from google.protobuf.message import Message as ProtobufMessage
-
-__all__ = ["MAX_REQUEST_BYTES", "MAX_REQUEST_MESSAGES", "decode", "encode", "enqueued_at", "size_in_request"]
+__all__ = ["MAX_REQUEST_BYTES", "MAX_REQUEST_MESSAGES", "check", "decode", "encode_into", "enqueued_at", "measure"]
 
 #: Most messages in one publish request.
 MAX_REQUEST_MESSAGES = 1000
@@ -31,6 +27,7 @@ MAX_REQUEST_MESSAGES = 1000
 MAX_REQUEST_BYTES = 10_000_000 - 1024
 
 _RESERVED = "clouddirect"
+_CONTINUED = "clouddirect."
 _MAX_ATTRIBUTES = 100
 _MAX_NAME_BYTES = 256
 _MAX_VALUE_BYTES = 1024
@@ -38,11 +35,19 @@ _MAX_KEY_BYTES = 1024
 _VERSION = 1
 _FIELDS = ("id", "correlation_id", "content_type", "subject")
 
+#: Messages up to this size need not be measured exactly: as many of them as a request may hold always fit.
+_SMALL = MAX_REQUEST_BYTES // MAX_REQUEST_MESSAGES
+#: Most bytes that JSON makes of one character (two escapes of six characters), and that an attribute adds to its text.
+_WORST_CHARACTER, _WORST_ATTRIBUTE = 12, 32
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PubsubMessage: Any = types.PubsubMessage.pb()  # the protobuf class: far quicker than its proto-plus wrapper
+_quoted = json.JSONEncoder().encode  # of a text: the same as json.dumps, without its overhead
+_scan = json.JSONDecoder().raw_decode
 
 
-def encode(message: Message) -> ProtobufMessage:
-    """Return what goes over the wire.
+def check(message: Message) -> None:
+    """Refuse what Pub/Sub cannot carry.
 
     Raises:
         InvalidMessageError: the ordering key is too long, or what is beside the body does not fit into 100 attributes.
@@ -50,64 +55,94 @@ def encode(message: Message) -> ProtobufMessage:
     key = message.ordering_key
     if key is not None and len(key.encode()) > _MAX_KEY_BYTES:
         raise InvalidMessageError(f"Message.ordering_key has more than {_MAX_KEY_BYTES:,} bytes, Pub/Sub's limit")
-    encoded: ProtobufMessage = _PubsubMessage(
-        data=message.body, attributes=_attributes(message), ordering_key=key or ""
-    )
-    return encoded
+    if _bound(message) > _SMALL:
+        _attributes(message)
 
 
-def size_in_request(encoded: ProtobufMessage) -> int:
-    """Return the bytes that an encoded message takes in a publish request: its own, its tag and its length."""
-    own = encoded.ByteSize()
-    return own + 1 + max(1, (own.bit_length() + 6) // 7)
+def measure(message: Message) -> int:
+    """Return the bytes that a message takes in a publish request, or, where it is small, an upper bound of them.
+
+    Raises:
+        InvalidMessageError: as `check`.
+    """
+    bound = _bound(message)
+    if bound <= _SMALL:
+        return bound
+    own = int(_PubsubMessage(**_fields(message)).ByteSize())
+    return own + 1 + (own.bit_length() + 6) // 7  # its tag and its length
+
+
+def encode_into(messages: Any, message: Message) -> None:
+    """Add a message to those of a publish request."""
+    messages.add(**_fields(message))
 
 
 def decode(received: Any) -> Message:
     """Return the message within a received one; foreign messages whole, under the id that Pub/Sub gave them."""
     attributes = dict(received.attributes)
-    own = _own(attributes)
+    own = _take_own(attributes)
+    key = received.ordering_key or None
     if own is None:
-        return Message(
-            body=received.data,
-            id=received.message_id,
-            attributes=attributes,
-            ordering_key=received.ordering_key or None,
-        )
-    plain = {name: value for name, value in attributes.items() if not _is_reserved(name)}
+        return Message(body=received.data, id=received.message_id, attributes=attributes, ordering_key=key)
+    if "attributes" in own:
+        attributes.update(own["attributes"])
     return Message(
         body=received.data,
         id=own["id"],
         correlation_id=own.get("correlation_id"),
         content_type=own.get("content_type"),
         subject=own.get("subject"),
-        attributes={**plain, **own.get("attributes", {})},
-        ordering_key=received.ordering_key or None,
+        attributes=attributes,
+        ordering_key=key,
     )
 
 
 def enqueued_at(received: Any) -> datetime | None:
     """Return when Pub/Sub took the message, in UTC."""
-    if not received.HasField("publish_time"):
-        return None
-    moment: datetime = received.publish_time.ToDatetime(UTC)
-    return moment
+    moment = received.publish_time
+    seconds: int = moment.seconds
+    return _EPOCH + timedelta(0, seconds, moment.nanos // 1000) if seconds else None
+
+
+def _bound(message: Message) -> int:
+    """An upper bound of what a message takes, however its texts are carried."""
+    texts = len(message.id)
+    for text in (message.correlation_id, message.content_type, message.subject, message.ordering_key):
+        if text:
+            texts += len(text)
+    for name, value in message.attributes.items():
+        texts += len(name) + len(value)
+    attributes = len(message.attributes) + 4
+    if attributes > _MAX_ATTRIBUTES // 2:  # some may have to be carried, in more of them than can be told from here
+        return _SMALL + 1
+    return len(message.body) + texts * _WORST_CHARACTER + attributes * _WORST_ATTRIBUTE + _MAX_VALUE_BYTES
+
+
+def _fields(message: Message) -> dict[str, Any]:
+    return {
+        "data": message.body,
+        "attributes": _attributes(message),
+        "ordering_key": message.ordering_key or "",
+    }
 
 
 def _attributes(message: Message) -> dict[str, str]:
-    own: dict[str, Any] = {"v": _VERSION}
+    own = [f'"v":{_VERSION}']
     for name in _FIELDS:
         value = getattr(message, name)
         if value is not None:
-            own[name] = value
-    plain = dict(message.attributes)
-    carried = {name: plain.pop(name) for name in message.attributes if not _fits(name, plain[name])}
+            own.append(f'"{name}":{_quoted(value)}')
+    plain, carried = dict(message.attributes), {}
+    for name, value in message.attributes.items():
+        if not _fits(name, value):
+            carried[name] = plain.pop(name)
     while True:
-        if carried:
-            own["attributes"] = carried
-        pieces = _pieces(json.dumps(own, separators=(",", ":")))
+        rest = [f'"attributes":{_quoted(carried)}'] if carried else []
+        pieces = _pieces("{" + ",".join(own + rest) + "}")
         over = len(plain) + len(pieces) - _MAX_ATTRIBUTES
         if over <= 0:
-            return {**plain, **pieces}
+            plain.update(pieces)
+            return plain
         if not plain:
             raise InvalidMessageError(
                 "Message.attributes, together with the other fields beside the body, are too much for the "
@@ -118,16 +153,13 @@ def _attributes(message: Message) -> dict[str, str]:
 
 
 def _fits(name: str, value: str) -> bool:
-    if _is_reserved(name) or name.startswith("goog"):
+    """Whether Pub/Sub takes this pair as an attribute of ours."""
+    if name.startswith(("goog", _CONTINUED)) or name == _RESERVED:
         return False
     # a character takes at most four bytes, so most texts need not be encoded to be measured
     return (len(name) * 4 <= _MAX_NAME_BYTES or len(name.encode()) <= _MAX_NAME_BYTES) and (
         len(value) * 4 <= _MAX_VALUE_BYTES or len(value.encode()) <= _MAX_VALUE_BYTES
     )
-
-
-def _is_reserved(name: str) -> bool:
-    return name == _RESERVED or name.startswith(f"{_RESERVED}.")
 
 
 def _pieces(text: str) -> dict[str, str]:
@@ -139,27 +171,41 @@ def _pieces(text: str) -> dict[str, str]:
 
 
 def _piece_name(number: int) -> str:
-    return _RESERVED if number == 1 else f"{_RESERVED}.{number}"
+    return _RESERVED if number == 1 else f"{_CONTINUED}{number}"
 
 
-def _own(attributes: Mapping[str, str]) -> dict[str, Any] | None:
-    """What the reserved attribute holds, or None where it is missing or somebody else's."""
+def _take_own(attributes: dict[str, str]) -> dict[str, Any] | None:
+    """Take out what the reserved attribute holds; None, and nothing taken, where it is missing or somebody else's."""
     text = attributes.get(_RESERVED)
     if text is None:
         return None
-    number = 2
-    while (more := attributes.get(_piece_name(number))) is not None:
-        text, number = text + more, number + 1
+    names = [_RESERVED]
+    if len(text) == _MAX_VALUE_BYTES:  # it goes on
+        while (more := attributes.get(name := _piece_name(len(names) + 1))) is not None:
+            text += more
+            names.append(name)
     try:
-        own = json.loads(text)
+        own, end = _scan(text)
     except ValueError:
         return None
-    return own if _is_ours(own) else None
+    if end != len(text) or not _is_ours(own):
+        return None
+    for name in names:
+        del attributes[name]
+    taken: dict[str, Any] = own
+    return taken
 
 
 def _is_ours(own: object) -> bool:
     if not isinstance(own, dict) or own.get("v") != _VERSION or not own.get("id"):
         return False
-    texts = all(isinstance(own[name], str) and own[name] for name in _FIELDS if name in own)
-    carried = own.get("attributes", {})
-    return texts and isinstance(carried, dict) and all(isinstance(value, str) for value in carried.values())
+    for name, value in own.items():
+        if name == "attributes":
+            if not isinstance(value, dict) or not all(isinstance(one, str) and key for key, one in value.items()):
+                return False
+        elif name in _FIELDS:
+            if not isinstance(value, str) or not value:
+                return False
+        elif name != "v":
+            return False
+    return True
