@@ -80,7 +80,6 @@ class Link:
         self.last_activity = time.monotonic()
         self._count = 0  # deliveries so far
         self._parts: list[bytes] = []
-        self._size = 0
         self._delivery = 0
         self._format = 0
 
@@ -156,15 +155,13 @@ class Link:
         """Take a frame of a message; the last one hands it to the endpoint (2.6.14)."""
         _, delivery, _, message_format, settled, more, _, _, _, aborted = fields[:10]
         self.last_activity = time.monotonic()
-        if not self._parts and not self._size:
+        if not self._parts:
             self._delivery, self._format = delivery or 0, message_format or 0
-        self._size += len(payload)
-        if self._size <= self.connection.service.limits.max_message_bytes * 2:  # more is refused anyhow
-            self._parts.append(payload)
+        self._parts.append(payload)
         if more:
             return
         whole = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-        self._parts, self._size = [], 0
+        self._parts = []
         self._count += 1
         self.credit -= 1
         if not aborted:

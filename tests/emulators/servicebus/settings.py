@@ -134,7 +134,8 @@ class Limits:
     Args:
         max_message_bytes: size of a message, or of a batch unless ``max_batch_bytes`` says otherwise.
         max_batch_bytes: size of a batch, announced to the client; Premium namespaces have 1 MiB whatever a message
-        may have.
+            may have. None announces nothing, as the service did when this was written: azure-servicebus then fills
+            batches up to 256 KiB, or 1 MiB where a message may be as large.
         max_frame_bytes: size of an AMQP frame, both ways.
         connection_idle: the client must send something as often, if only an empty frame (AMQP 1.0, 2.4.5).
         no_links_idle: a connection that has had no links for so long is closed.
