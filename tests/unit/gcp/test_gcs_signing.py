@@ -1,0 +1,173 @@
+"""Signed URLs: by a private key, by the IAM credentials API, and not at all."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from clouddirect.errors import ConfigurationError, PermissionDeniedError, UnsupportedError
+from clouddirect.retry import RetryPolicy
+from clouddirect.storage import FileStore, StoreRuntime
+from clouddirect_gcp.store import GcpStore
+from clouddirect_gcp.store_options import GcpStoreOptions
+from unit.gcp.gcs_fixtures import service_account_key
+
+ACCOUNT = "signer@project.iam.gserviceaccount.com"
+
+
+class Iam:
+    """The one call of the IAM credentials API that signs, with the key of the tests' service account."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str, dict[str, Any]]] = []  # path, authorization, body
+        self.status = 200
+        iam = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                iam.asked.append((self.path, self.headers.get("Authorization", ""), body))
+                answer = json.dumps(iam.answer(body)).encode()
+                self.send_response(iam.status)
+                self.send_header("Content-Length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+            def log_message(self, format: str, *arguments: object) -> None:
+                """Print nothing."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+
+    def answer(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The signature, or why there is none."""
+        if self.status != 200:
+            return {"error": {"code": self.status, "message": "words", "status": "WORD"}}
+        return {"keyId": "1", "signedBlob": base64.b64encode(sign(base64.b64decode(body["payload"]))).decode()}
+
+
+def sign(message: bytes) -> bytes:
+    """Sign with the tests' key."""
+    key: Any = load_pem_private_key(json.loads(service_account_key())["private_key"].encode(), None)
+    return bytes(key.sign(message, padding.PKCS1v15(), hashes.SHA256()))
+
+
+@pytest.fixture
+def iam() -> Iterator[Iam]:
+    iam = Iam()
+    with iam.server:
+        thread = threading.Thread(target=iam.server.serve_forever, args=(0.01,))
+        thread.start()
+        yield iam
+        iam.server.shutdown()
+        thread.join(10)
+
+
+def open_store(**options: object) -> FileStore:
+    """A store that nobody has to serve: signing reaches no bucket."""
+    given = {"container": "images", "endpoint": "http://storage.test:1", **options}
+    return GcpStore(GcpStoreOptions.model_validate(given), StoreRuntime(retry=RetryPolicy(max_attempts=1)))
+
+
+def parts(url: str) -> tuple[str, dict[str, str]]:
+    """Address and query of a URL."""
+    split = urlsplit(url)
+    return f"{split.scheme}://{split.netloc}{split.path}", {k: v[0] for k, v in parse_qs(split.query).items()}
+
+
+def test_by_private_key() -> None:
+    """A service account's key signs here; nothing is sent."""
+    began = datetime.now(UTC)
+    with open_store(service_account_key=service_account_key()) as store:
+        signed = store.presign("a/b ä.jpg", method="PUT", expires=90)
+    address, query = parts(signed.url)
+    assert address == "http://storage.test:1/images/a/b%20%C3%A4.jpg"
+    assert query["X-Goog-Algorithm"] == "GOOG4-RSA-SHA256"
+    assert query["X-Goog-Expires"] == "90"
+    assert query["X-Goog-Credential"].startswith("clinic@project.iam.gserviceaccount.com/")
+    assert len(bytes.fromhex(query["X-Goog-Signature"])) == 256
+    assert timedelta(seconds=80) < signed.expires_at - began < timedelta(seconds=100)
+    assert "X-Goog-Signature" not in repr(signed)
+
+
+def test_by_iam_for_a_token(iam: Iam) -> None:
+    """A credential without a key has a named account sign, and calls with its own token."""
+    with open_store(access_token="given", signing_account=ACCOUNT, iam_endpoint=iam.url) as store:
+        signed = store.presign("key", expires=60)
+    ((path, authorization, body),) = iam.asked
+    assert path == f"/v1/projects/-/serviceAccounts/{ACCOUNT}:signBlob"
+    assert authorization == "Bearer given"
+    text = base64.b64decode(body["payload"])
+    assert text.startswith(b"GOOG4-RSA-SHA256\n")
+    _, query = parts(signed.url)
+    assert query["X-Goog-Credential"].startswith(f"{ACCOUNT}/")
+    assert query["X-Goog-Signature"] == sign(text).hex()
+
+
+def test_by_iam_for_an_impersonated_account(iam: Iam) -> None:
+    """The account that is acted as signs, asked by who acts as it, through the accounts in between."""
+    through = "between@project.iam.gserviceaccount.com"
+    given = {"access_token": "given", "impersonate": ACCOUNT, "impersonate_through": [through]}
+    with open_store(**given, iam_endpoint=iam.url) as store:
+        signed = store.presign("key")
+    ((path, authorization, body),) = iam.asked
+    assert path == f"/v1/projects/-/serviceAccounts/{ACCOUNT}:signBlob"
+    assert authorization == "Bearer given"
+    assert body["delegates"] == [f"projects/-/serviceAccounts/{through}"]
+    assert parts(signed.url)[1]["X-Goog-Credential"].startswith(f"{ACCOUNT}/")
+
+
+@pytest.mark.parametrize(("status", "kind"), [(403, PermissionDeniedError), (404, ConfigurationError)])
+def test_iam_refuses(iam: Iam, status: int, kind: type[Exception]) -> None:
+    """Who may not sign, or names an account that is not there, is told."""
+    iam.status = status
+    with (
+        open_store(access_token="given", signing_account=ACCOUNT, iam_endpoint=iam.url) as store,
+        pytest.raises(kind) as raised,
+    ):
+        store.presign("key")
+    assert type(raised.value) is kind
+
+
+@pytest.mark.parametrize("given", [{"access_token": "given"}, {"anonymous": True}])
+def test_nobody_can_sign(given: dict[str, object]) -> None:
+    """A credential that surely cannot sign does not declare it."""
+    with open_store(**given) as store:
+        assert not store.capabilities.presign
+        with pytest.raises(UnsupportedError) as raised:
+            store.presign("key")
+    assert raised.value.code == "presign"
+
+
+def test_default_credentials_without_a_key(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Whether Application Default Credentials have a key shows when one signs; the error names the option."""
+    file = tmp_path_factory.mktemp("adc") / "user.json"
+    user = {"type": "authorized_user", "client_id": "1", "client_secret": "2", "refresh_token": "3"}
+    file.write_text(json.dumps(user), encoding="utf-8")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(file))
+    with open_store() as store:
+        assert store.capabilities.presign == {"GET", "PUT"}
+        with pytest.raises(UnsupportedError, match="signing_account") as raised:
+            store.presign("key")
+    assert raised.value.code == "presign"
+
+
+def test_no_longer_than_a_week() -> None:
+    """Seven days are the longest that the service honours."""
+    with open_store(service_account_key=service_account_key()) as store:
+        store.presign("key", expires=604_800)
+        with pytest.raises(ConfigurationError, match="604800"):
+            store.presign("key", expires=604_801)
