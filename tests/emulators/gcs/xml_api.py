@@ -174,9 +174,8 @@ def _conditions(request: Request) -> Conditions:
 
 def _fields(request: Request) -> dict[str, Any]:
     """Return what headers say of an object, as the JSON representation names it."""
-    fields: dict[str, Any] = {
-        field: request.headers[header] for header, field in _FIELDS.items() if header in request.headers
-    }
+    headers = request.headers
+    fields: dict[str, Any] = {field: headers[header] for header, field in _FIELDS.items() if header in headers}
     metadata = {
         header.removeprefix("x-goog-meta-"): value
         for header, value in headers.items()
