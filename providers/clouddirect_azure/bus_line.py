@@ -47,6 +47,8 @@ class Line:
         self.sdk: Any = sdk
         self.used = time.monotonic()
         self._drained = False
+        self._make_handler = self.sdk._create_handler
+        self.sdk._create_handler = self._make_closing_handler
 
     # -- any line -------------------------------------------------------------------------------------------
 
@@ -92,6 +94,25 @@ class Line:
                     break
         finally:
             self._wait_at_most(STALL if isinstance(self.sdk, ServiceBusSender) else BRIEF)
+
+    def _make_closing_handler(self, auth: Any) -> None:
+        """Let the SDK make its handler, one whose ``close`` closes the socket even after an error.
+
+        The SDK's own leaves it open then, for the garbage collector to find.
+        """
+        self._make_handler(auth)
+        handler = self.sdk._handler
+        close = handler.close
+
+        def close_whole() -> None:
+            connection = handler._connection
+            try:
+                close()
+            finally:
+                if connection is not None:
+                    connection._transport.close()
+
+        handler.close = close_whole
 
     def limits(self) -> tuple[int, int]:
         """Return the largest message and the largest batch that a sender's link takes, in bytes."""

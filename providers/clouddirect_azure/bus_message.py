@@ -63,9 +63,10 @@ def validate(message: Message) -> None:
 def size_of(message: Message) -> int:
     """Return the bytes that the message has in a batch, at most."""
     size = len(message.body) + _FIXED
-    for text in (message.correlation_id, message.content_type, message.subject):
+    for text in (message.correlation_id, message.subject):
         if text is not None:
             size += len(text.encode())
+    size += 6 * len(message.content_type or "")  # as JSON, if need be: \\uXXXX, and two of them beyond the first plane
     if len(message.id) > MAX_ID or (message.ordering_key and len(message.ordering_key) > MAX_ID):
         size += 6 * (len(message.id) + len(message.ordering_key or ""))  # as JSON: \uXXXX
     else:
@@ -91,6 +92,9 @@ def to_bus(message: Message, *, sessions: bool, now: datetime) -> ServiceBusMess
         key = _digest(key)
     elif key is None and sessions:
         key = identity
+    content_type = message.content_type
+    if content_type is not None and not content_type.isascii():
+        more["content_type"], content_type = content_type, None  # an AMQP symbol, which is ASCII
     if RESERVED in properties:
         more["attributes"] = {RESERVED: properties.pop(RESERVED)}
     if more:
@@ -100,7 +104,7 @@ def to_bus(message: Message, *, sessions: bool, now: datetime) -> ServiceBusMess
         application_properties=properties or None,
         session_id=key,
         message_id=identity,
-        content_type=message.content_type,
+        content_type=content_type,
         correlation_id=message.correlation_id,
         subject=message.subject,
         scheduled_enqueue_time_utc=now + timedelta(seconds=message.delay) if message.delay else None,
@@ -125,7 +129,7 @@ def from_bus(bus: ServiceBusReceivedMessage) -> Message:
         body=_body(bus),
         id=str(more.get("id") or identity or f"sequence-{bus.sequence_number}"),
         correlation_id=_label(bus.correlation_id),
-        content_type=_label(bus.content_type),
+        content_type=str(more["content_type"]) if "content_type" in more else _label(bus.content_type),
         subject=_label(bus.subject),
         attributes=properties,
         ordering_key=str(more["ordering_key"]) if "ordering_key" in more else key,
