@@ -14,9 +14,10 @@ import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from clouddirect.errors import IntegrityError, UnsupportedError
 from clouddirect.storage.digests import Data, Hasher, new_hasher
 
-__all__ = ["composite_parts", "crc32_header", "digest_of", "new_s3_hasher", "to_base64"]
+__all__ = ["composite_parts", "confirmed", "crc32_header", "digest_of", "new_s3_hasher", "same_crc32", "to_base64"]
 
 #: Members of a response, each with the algorithm's name here.
 _MEMBERS = {
@@ -50,6 +51,46 @@ def composite_parts(answer: Mapping[str, Any]) -> int | None:
         if dash and parts.isdigit():
             return int(parts)
     return None
+
+
+def confirmed(answer: Mapping[str, Any], sent: str | None, data: Data, *, required: bool) -> str | None:
+    """Return the algorithm by which the answer to an upload confirms the bytes, or None.
+
+    Servers that do not tell the checksum may tell the MD5 nevertheless, as the ETag of what came in one request. An
+    ETag that is not the MD5 says nothing: of encrypted objects it is something else.
+
+    Args:
+        answer: the response.
+        sent: the CRC32 as it was sent, or None.
+        data: the bytes.
+        required: something must confirm them.
+
+    Raises:
+        IntegrityError: it tells another CRC32.
+        UnsupportedError: it confirms nothing although that is ``required``.
+    """
+    if sent is not None and "ChecksumCRC32" in answer:
+        return same_crc32(answer, sent)
+    if str(answer.get("ETag", "")).strip('"') == hashlib.md5(data, usedforsecurity=False).hexdigest():
+        return "md5"
+    if required:
+        raise UnsupportedError(
+            'the server confirms no checksum, which checksum = "required" asks for; use "auto", or a server that '
+            "compares CRC32"
+        )
+    return None
+
+
+def same_crc32(answer: Mapping[str, Any], sent: str) -> str | None:
+    """Return ``crc32`` if the answer tells the checksum that was sent, None if it tells none.
+
+    Raises:
+        IntegrityError: it tells another one.
+    """
+    told = answer.get("ChecksumCRC32")
+    if told is not None and told != sent:
+        raise IntegrityError("the service received other bytes than were sent", retryable=True)
+    return None if told is None else "crc32"
 
 
 def digest_of(answer: Mapping[str, Any], size: int, part_size: int | None) -> tuple[str | None, str | None]:

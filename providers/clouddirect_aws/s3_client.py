@@ -2,8 +2,10 @@
 
 - **Retries** are off (`AwsSession`). One thing botocore does again is left: a request that reached the wrong region is
   made once more in the right one.
-- **Timeouts.** Each request waits for its answer as long as core says. botocore's connect timeout counts for every
-  piece of a body that is sent, too, so it is never shorter than the stall timeout: a slow line is no dead line.
+- **Timeouts.** Each request waits for its answer as long as core says, and longer after a body: some of that is still
+  on its way, in the system's buffers and a proxy's, when its last byte has been handed over. botocore's connect timeout
+  counts for every piece of a body that is sent, too, so it is never shorter than the stall timeout. A slow line is no
+  dead line.
 - **Expect: 100-continue.** botocore asks it before every body, which costs a round trip, and a second with servers that
   know nothing of it. It stays where it can save more: bodies over 1 MiB in one request, so that a refusal costs no
   upload. Parts go without, as the request that began their upload was admitted.
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 __all__ = ["S3Client"]
 
 _EXPECT_ABOVE = 1 << 20
+#: What buffers may hold of a body when it has been handed over, and the slowest line that must get it through.
+_ON_ITS_WAY = 4 << 20
+_SLOWEST = 256 << 10
 
 
 class S3Client:
@@ -63,7 +68,10 @@ class S3Client:
             botocore.exceptions.BotoCoreError: it could not be reached, or similar.
         """
         call = getattr(self.sdk, operation)
-        self._call.timeout = min(timeout, self._options.read_timeout)
+        patience = 0.0
+        if timeout >= self._stall_timeout:  # else a deadline is near, and counts more
+            patience = min(_length(parameters.get("Body")), _ON_ITS_WAY) / _SLOWEST
+        self._call.timeout = min(timeout, self._options.read_timeout) + patience
         try:
             answer: Mapping[str, Any] = call(Bucket=self._options.container, **parameters)
         finally:

@@ -33,11 +33,12 @@ from clouddirect_aws.session_errors import Kind, classify
 __all__ = ["classify_s3", "code_of", "status_of"]
 
 _WRITES = ("PutObject", "CompleteMultipartUpload")
+_READS = ("GetObject", "HeadObject")
 
-_DENIED = Kind(
+_NOT_TOLD = Kind(
     PermissionDeniedError,
-    "the credential may not do this, or the key is missing and the credential may not know: allow the action, and "
-    "s3:ListBucket to those who read",
+    "the credential may not read this, or the key is missing and the credential may not know: allow s3:GetObject on "
+    "the objects, and s3:ListBucket on the bucket",
 )
 _ANOTHER_REGION = Kind(ConfigurationError, "the bucket is in another region; set region to the bucket's own")
 _DAMAGED = Kind(IntegrityError, "the service received other bytes than were sent", retryable=True)
@@ -51,7 +52,6 @@ _KMS = Kind(ConfigurationError, "the KMS key cannot be used; check kms_key_id, t
 _S3: Mapping[str, Kind] = {
     "NoSuchBucket": Kind(ContainerNotFoundError, "the bucket does not exist; check its name, or make it"),
     **dict.fromkeys(("NoSuchKey", "NoSuchVersion", "404"), Kind(NotFoundError, "there is no object of this key")),
-    **dict.fromkeys(("AccessDenied", "AllAccessDisabled", "403"), _DENIED),
     **dict.fromkeys(
         ("PermanentRedirect", "TemporaryRedirect", "Redirect", "AuthorizationHeaderMalformed",
          "IllegalLocationConstraintException", "301", "307"),
@@ -71,7 +71,7 @@ _S3: Mapping[str, Kind] = {
     "MetadataTooLarge": Kind(TooLargeError, "the metadata is larger than the 2 KB that S3 keeps"),
     "KeyTooLongError": Kind(InvalidKeyError, "the key is longer than S3 takes"),
     "InvalidObjectState": Kind(UnavailableError, "the object is archived; restore it before reading", retryable=False),
-    **dict.fromkeys(("InvalidBucketName", "InvalidBucketState"), Kind(ConfigurationError, "no such bucket can be used")),
+    "InvalidBucketName": Kind(ConfigurationError, "no bucket can have this name"),
     "InvalidStorageClass": Kind(ConfigurationError, "S3 does not know this storage_class"),
     **dict.fromkeys(("NotImplemented", "501"), _REFUSED_HEADER),
     **dict.fromkeys(
@@ -94,6 +94,8 @@ def classify_s3(error: Exception, secrets: Iterable[str] = ()) -> CloudDirectErr
     if isinstance(error, sdk.ClientError):
         own = dict(_S3)
         own["PreconditionFailed"] = own["412"] = _ALREADY_THERE if error.operation_name in _WRITES else _REPLACED
+        if error.operation_name in _READS:
+            own["AccessDenied"] = own["403"] = _NOT_TOLD
         found = classify(error, own, secrets)
         if isinstance(found, ConfigurationError) and (region := _region_of(error.response)):
             found.message = f"the bucket is in {region}; set region to that ({found.code})"

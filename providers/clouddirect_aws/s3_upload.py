@@ -10,39 +10,19 @@ from __future__ import annotations
 import base64
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from clouddirect.errors import IntegrityError, UnsupportedError
 from clouddirect.storage import Part, PutRequest, StoredFile, Upload
-from clouddirect_aws.s3_checksums import crc32_header, to_base64
+from clouddirect_aws.s3_checksums import confirmed, crc32_header, same_crc32, to_base64
 from clouddirect_aws.s3_errors import code_of
 
 if TYPE_CHECKING:
     from clouddirect_aws.s3_client import S3Client
 
-__all__ = ["S3Upload", "confirmed_crc32"]
-
-
-def confirmed_crc32(answer: Mapping[str, Any], sent: str, required: bool) -> bool:
-    """Whether an answer confirms the checksum that was sent.
-
-    Raises:
-        IntegrityError: it tells another one.
-        UnsupportedError: it tells none although that is ``required``.
-    """
-    told = answer.get("ChecksumCRC32")
-    if told is None:
-        if required:
-            raise UnsupportedError(
-                'the server did not confirm the checksum; with checksum = "required" it must: use "auto", or a server '
-                "that compares CRC32"
-            )
-        return False
-    if told != sent:
-        raise IntegrityError("the service received other bytes than were sent", retryable=True)
-    return True
+__all__ = ["S3Upload"]
 
 
 class S3Upload(Upload):
@@ -60,7 +40,7 @@ class S3Upload(Upload):
         self._whole = begun.get("ChecksumType") == "FULL_OBJECT"
         self._part_size = part_size
         self._parts: dict[int, dict[str, Any]] = {}
-        self._checksums: dict[int, bytes] = {}
+        self._confirmed: dict[int, str | None] = {}
 
     def write_part(self, part: Part, timeout: float) -> None:
         number = part.index + 1
@@ -69,11 +49,12 @@ class S3Upload(Upload):
             "upload_part", timeout,
             **self._upload, PartNumber=number, Body=part.open(), ContentLength=len(part), **wishes,
         )  # fmt: skip
-        told: dict[str, Any] = {"PartNumber": number, "ETag": answer["ETag"]}
-        if self._checked and confirmed_crc32(answer, wishes["ChecksumCRC32"], self._required):
-            told |= wishes
-            self._checksums[number] = base64.b64decode(wishes["ChecksumCRC32"])
-        self._parts[number] = told
+        algorithm = confirmed(answer, wishes.get("ChecksumCRC32"), part.data, required=self._required)
+        self._confirmed[number] = algorithm
+        # what the service does not tell of a part it does not want to be told at the commit
+        self._parts[number] = {
+            "PartNumber": number, "ETag": answer["ETag"], **(wishes if algorithm == "crc32" else {}),
+        }  # fmt: skip
 
     def commit(self, size: int, digest: str | None, last: Part | None, timeout: float) -> StoredFile:
         wishes: dict[str, Any] = {}
@@ -86,14 +67,14 @@ class S3Upload(Upload):
             "complete_multipart_upload", timeout,
             **self._upload, MultipartUpload={"Parts": parts}, MpuObjectSize=size, **wishes,
         )  # fmt: skip
-        key, version = self._request.key, answer.get("ETag")
-        if self._whole and digest is not None and confirmed_crc32(answer, wishes["ChecksumCRC32"], self._required):
-            return StoredFile(
-                key=key, size=size, version=version, digest_algorithm="crc32", digest=digest, verified="crc32"
-            )
-        if self._checked and len(self._checksums) == len(parts):
-            return self._of_parts(size, version, answer)
-        return StoredFile(key=key, size=size, version=version)
+        stored = StoredFile(key=self._request.key, size=size, version=answer.get("ETag"))
+        if "ChecksumCRC32" in wishes and same_crc32(answer, wishes["ChecksumCRC32"]):
+            return replace(stored, digest_algorithm="crc32", digest=digest, verified="crc32")
+        how = set(self._confirmed.values())
+        if how == {"crc32"} and (composite := self._of_parts(parts, answer)):
+            algorithm = f"crc32-parts-{self._part_size}"
+            return replace(stored, digest_algorithm=algorithm, digest=composite, verified=algorithm)
+        return replace(stored, verified=None if None in how else f"{'md5' if 'md5' in how else 'crc32'}-ranges")
 
     def abort(self, timeout: float) -> None:
         try:
@@ -102,15 +83,12 @@ class S3Upload(Upload):
             if code_of(error) not in ("NoSuchUpload", "404"):
                 raise
 
-    def _of_parts(self, size: int, version: str | None, answer: Mapping[str, Any]) -> StoredFile:
-        """The object whose parts were each compared; the service may tell the checksum of their checksums."""
-        key, checksums = self._request.key, b"".join(self._checksums[number] for number in sorted(self._checksums))
-        composite = zlib.crc32(checksums).to_bytes(4, "big")
-        told = f"{base64.b64encode(composite).decode('ascii')}-{len(self._checksums)}"
-        if not confirmed_crc32(answer, told, required=False):
-            return StoredFile(key=key, size=size, version=version, verified="crc32-ranges")
-        algorithm = f"crc32-parts-{self._part_size}"
-        return StoredFile(
-            key=key, size=size, version=version,
-            digest_algorithm=algorithm, digest=composite.hex(), verified=algorithm,
-        )  # fmt: skip
+    @staticmethod
+    def _of_parts(parts: list[dict[str, Any]], answer: Mapping[str, Any]) -> str | None:
+        """Return the checksum of the parts' checksums, if the service tells it."""
+        checksums = b"".join(base64.b64decode(part["ChecksumCRC32"]) for part in parts)
+        return (
+            zlib.crc32(checksums).to_bytes(4, "big").hex()
+            if same_crc32(answer, f"{crc32_header(checksums)}-{len(parts)}")
+            else None
+        )

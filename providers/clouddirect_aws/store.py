@@ -28,11 +28,11 @@ from clouddirect.storage import (
 )
 from clouddirect.storage.digests import Hasher
 from clouddirect.storage.upload import part_size
-from clouddirect_aws.s3_checksums import composite_parts, digest_of, new_s3_hasher, to_base64
+from clouddirect_aws.s3_checksums import composite_parts, confirmed, digest_of, new_s3_hasher, to_base64
 from clouddirect_aws.s3_client import S3Client
 from clouddirect_aws.s3_errors import classify_s3, code_of, status_of
 from clouddirect_aws.s3_metadata import PART_SIZE, decode_metadata, encode_metadata, metadata_size
-from clouddirect_aws.s3_upload import S3Upload, confirmed_crc32
+from clouddirect_aws.s3_upload import S3Upload
 
 if TYPE_CHECKING:
     from clouddirect_aws.store_options import AwsStoreOptions
@@ -78,6 +78,7 @@ class AwsStore(FileStore):
         self._can = _CAPABILITIES
         if options.checksum == "off":
             self._can = replace(_CAPABILITIES, upload_digest=None, digest_from_stat=False)
+        self._required = options.checksum == "required"
         self._part_sizes_told = True
 
     # -- writing --------------------------------------------------------------------------------------------
@@ -106,11 +107,10 @@ class AwsStore(FileStore):
             "put_object", timeout, Key=request.key, Body=content.open(), ContentLength=len(content), **wishes
         )
         stored = StoredFile(key=request.key, size=len(content), version=answer.get("ETag"))
-        if digest is not None and confirmed_crc32(
-            answer, wishes["ChecksumCRC32"], self._options.checksum == "required"
-        ):
-            stored = replace(stored, digest_algorithm="crc32", digest=digest, verified="crc32")
-        return stored
+        algorithm = confirmed(answer, wishes.get("ChecksumCRC32"), content.data, required=self._required)
+        if algorithm == "crc32":
+            stored = replace(stored, digest_algorithm=algorithm, digest=digest)
+        return replace(stored, verified=algorithm)
 
     def _begin_upload(self, request: PutRequest, timeout: float) -> Upload:
         size = part_size(self._can, self.runtime.part_size, request.size_hint)
