@@ -13,9 +13,12 @@ __all__ = ["Body", "Request", "Response"]
 
 @dataclass
 class Body:
-    """What came of a request's body. ``complete`` is False where the connection broke before its end."""
+    """What came of a request's body. ``complete`` is False where the connection broke before its end.
 
-    data: bytes = b""
+    A view, for memory is what a transfer of hundreds of megabytes costs: who keeps the data need not copy them.
+    """
+
+    data: memoryview = field(default_factory=lambda: memoryview(b""))
     complete: bool = True
 
 
@@ -48,7 +51,7 @@ class Request:
 
     def json(self) -> dict[str, Any]:
         """Return the body as a JSON object; an empty body is an empty object."""
-        found = json.loads(self.body.data or b"{}")
+        found = json.loads(bytes(self.body.data) or b"{}")
         return found if isinstance(found, dict) else {}
 
 

@@ -16,7 +16,7 @@ from .access import Access, Caller
 from .errors import HttpError, bad_request
 from .http import Request, Response
 from .media import media
-from .objects import Conditions, Store
+from .objects import Buffer, Conditions, Store
 from .uploads import Session, Uploads, declared_hashes
 
 __all__ = ["JsonApi"]
@@ -218,17 +218,17 @@ def _declared(fields: Mapping[str, Any]) -> dict[str, str]:
     return {kind: fields[key] for kind, key in (("crc32c", "crc32c"), ("md5", "md5Hash")) if fields.get(key)}
 
 
-def _plain(request: Request) -> tuple[dict[str, Any], bytes]:
+def _plain(request: Request) -> tuple[dict[str, Any], Buffer]:
     return {"contentType": request.headers.get("content-type")}, request.body.data
 
 
-def _multipart(request: Request) -> tuple[dict[str, Any], bytes]:
+def _multipart(request: Request) -> tuple[dict[str, Any], Buffer]:
     """Take apart a multipart/related body: metadata as JSON, then the media."""
     found = re.search(r'boundary=(?:"([^"]+)"|([^;\s]+))', request.headers.get("content-type", ""))
     if found is None:
         raise bad_request("A multipart upload needs a boundary.")
     boundary = b"--" + (found[1] or found[2]).encode()
-    data = request.body.data
+    data = bytes(request.body.data)
     begin = data.index(boundary) + len(boundary)
     middle = data.index(b"\r\n" + boundary, begin)
     end = data.rindex(b"\r\n" + boundary + b"--")
@@ -238,4 +238,4 @@ def _multipart(request: Request) -> tuple[dict[str, Any], bytes]:
     content_type = re.search(r"(?im)^content-type:\s*(.+?)\s*$", head)
     if "contentType" not in fields and content_type is not None:
         fields["contentType"] = content_type[1]
-    return fields, data[head_end + 4 : end]
+    return fields, memoryview(data)[head_end + 4 : end]

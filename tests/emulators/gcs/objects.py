@@ -21,10 +21,15 @@ import google_crc32c
 
 from .errors import bad_request, no_such_bucket, no_such_key, precondition_failed
 
-__all__ = ["Bucket", "Conditions", "Store", "StoredObject", "check_hashes", "crc32c_text", "md5_text"]
+__all__ = ["Bucket", "Buffer", "Conditions", "Store", "StoredObject", "check_hashes", "crc32c_text", "md5_text"]
 
 #: Larger objects tell no MD5 unless the uploader declared one, as composite objects do not; it is slow to compute.
 MD5_LIMIT = 1 << 20
+
+#: What holds an object's content.
+Buffer = bytes | bytearray | memoryview
+
+_PIECE = 256 << 10
 
 #: What a client may set, and what PATCH may change.
 WRITABLE = (
@@ -40,17 +45,20 @@ WRITABLE = (
 )
 
 
-def crc32c_text(data: bytes) -> str:
+def crc32c_text(data: Buffer) -> str:
     """Return a CRC32C as the service writes it: base64 of four bytes, big-endian."""
-    return base64.b64encode(google_crc32c.value(data).to_bytes(4, "big")).decode()
+    view, value = memoryview(data), 0
+    for at in range(0, len(view), _PIECE):
+        value = google_crc32c.extend(value, bytes(view[at : at + _PIECE]))
+    return base64.b64encode(value.to_bytes(4, "big")).decode()
 
 
-def md5_text(data: bytes) -> str:
+def md5_text(data: Buffer) -> str:
     """Return an MD5 as the service writes it: base64."""
     return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
 
 
-def check_hashes(data: bytes, declared: Mapping[str, str]) -> str:
+def check_hashes(data: Buffer, declared: Mapping[str, str]) -> str:
     """Refuse data that are not what the uploader declared (``crc32c``, ``md5``); return the CRC32C."""
     found = crc32c_text(data)
     if declared.get("crc32c", found) != found:
@@ -90,7 +98,7 @@ class StoredObject:
 
     bucket: str
     name: str
-    data: bytes
+    data: Buffer
     generation: int
     crc32c: str
     fields: dict[str, Any]
@@ -202,7 +210,7 @@ class Store:
         self,
         bucket: str,
         name: str,
-        data: bytes,
+        data: Buffer,
         fields: Mapping[str, Any],
         *,
         conditions: Conditions = Conditions(),

@@ -92,7 +92,7 @@ class GcsServer:
         found = self.store.find(bucket, name)
         if found is None:
             raise LookupError(name)
-        return found.data
+        return bytes(found.data)
 
     def names(self, bucket: str) -> list[str]:
         """Return the names of all objects of a bucket, in order."""
@@ -154,7 +154,7 @@ class GcsServer:
         """Exchange a service account's signed assertion for an access token (RFC 7523)."""
         from google.auth import jwt
 
-        assertion = parse_qs(request.body.data.decode()).get("assertion", [""])[0]
+        assertion = parse_qs(bytes(request.body.data).decode()).get("assertion", [""])[0]
         email = str(jwt.decode(assertion, verify=False).get("iss", ""))
         if email not in self._accounts:
             return Response(400, {"Content-Type": "application/json"}, b'{"error": "invalid_grant"}')
@@ -252,18 +252,11 @@ class _Handler(BaseHTTPRequestHandler):
             return self._read_chunked()
         size = int(headers.get("content-length", 0))
         wanted = size if cut is None else min(size, cut)
-        buffer = bytearray(wanted)
-        view, got = memoryview(buffer), 0
-        try:
-            while got < wanted:
-                count = self.rfile.readinto(view[got : got + _PIECE])  # type: ignore[attr-defined]
-                if not count:
-                    break
+        view, got = memoryview(bytearray(wanted)), 0
+        with contextlib.suppress(OSError):  # the connection broke: what came before is kept
+            while got < wanted and (count := self.rfile.readinto(view[got : got + _PIECE])):  # type: ignore[attr-defined]
                 got += count
-        except OSError:
-            pass  # the connection broke: what came before is kept
-        complete = got == size
-        return Body(bytes(view[:got]), complete)
+        return Body(view[:got], complete=got == size)
 
     def _read_chunked(self) -> Body:
         pieces: list[bytes] = []
@@ -273,8 +266,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self.rfile.readline()
             self.rfile.readline()
         except (OSError, ValueError):
-            return Body(b"".join(pieces), complete=False)
-        return Body(b"".join(pieces))
+            return Body(memoryview(b"".join(pieces)), complete=False)
+        return Body(memoryview(b"".join(pieces)))
 
     def _write(self, response: Response, cut: int | None = None) -> None:
         self.send_response_only(response.status)

@@ -16,7 +16,7 @@ from typing import Any
 
 from .errors import HttpError, bad_request, no_such_upload
 from .http import Body, Response
-from .objects import Conditions, Store, StoredObject, check_hashes
+from .objects import Buffer, Conditions, Store, StoredObject, check_hashes
 
 __all__ = ["Multipart", "Session", "Uploads"]
 
@@ -39,10 +39,20 @@ class Session:
     conditions: Conditions
     declared: dict[str, str]
     overwrites: bool
-    pieces: list[bytes] = field(default_factory=list)
+    data: Buffer = b""
     size: int = 0
     stored: StoredObject | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, fresh: memoryview, total: int | None) -> None:
+        """Keep what came. Room for the whole is made at once where its size is known."""
+        if len(fresh) == total and not self.size:
+            self.data = fresh
+        else:
+            if not isinstance(self.data, bytearray):
+                self.data = bytearray(total or 0)
+            self.data[self.size : self.size + len(fresh)] = fresh
+        self.size += len(fresh)
 
 
 @dataclass
@@ -52,7 +62,7 @@ class Multipart:
     bucket: str
     name: str
     fields: Mapping[str, Any]
-    parts: dict[int, tuple[str, bytes]] = field(default_factory=dict)
+    parts: dict[int, tuple[str, Buffer]] = field(default_factory=dict)
 
 
 class Uploads:
@@ -100,10 +110,7 @@ class Uploads:
                     data = data[: len(data) // CHUNK * CHUNK]
                 elif end + 1 != total and (end + 1) % CHUNK:
                     raise bad_request(f"Invalid request. Chunks end at multiples of {CHUNK} bytes.")
-                fresh = data[session.size - begin :]
-                if fresh:
-                    session.pieces.append(fresh)
-                    session.size += len(fresh)
+                session.add(data[session.size - begin :], total)
                 if not body.complete:
                     return None
             session.declared.update(declared_hashes(headers))
@@ -125,16 +132,15 @@ class Uploads:
         self._multiparts.clear()
 
     def _finish(self, session: Session, base: str) -> Response:
-        data = b"".join(session.pieces)
         session.stored = self._store.put(
             session.bucket,
             session.name,
-            data,
+            session.data,
             session.fields,
             conditions=session.conditions,
             declared=session.declared,
         )
-        session.pieces.clear()
+        session.data = b""
         return Response.of_json(session.stored.resource(base))
 
     @staticmethod
@@ -167,7 +173,7 @@ class Uploads:
             raise no_such_upload()
         return self._multiparts[upload_id]
 
-    def add_part(self, multipart: Multipart, number: int, data: bytes, declared: Mapping[str, str]) -> tuple[str, str]:
+    def add_part(self, multipart: Multipart, number: int, data: Buffer, declared: Mapping[str, str]) -> tuple[str, str]:
         """Keep a part, replacing one of its number; return its ETag and its CRC32C."""
         if not 1 <= number <= MAX_PART_NUMBER:
             raise bad_request(f"Part number must be an integer between 1 and {MAX_PART_NUMBER}.")

@@ -142,7 +142,7 @@ class XmlApi:
 
     def _complete(self, request: Request, caller: Caller, upload_id: str, bucket: str, name: str) -> Response:
         try:
-            root = ElementTree.fromstring(request.body.data)
+            root = ElementTree.fromstring(bytes(request.body.data))
             listed = [(int(part.findtext("{*}PartNumber", "")), part.findtext("{*}ETag", "")) for part in root]
         except (ElementTree.ParseError, ValueError):
             raise bad_request("The XML you provided was not well-formed.", xml_code="MalformedXML") from None
