@@ -7,7 +7,8 @@ moves a small blob; its time is then taken inside, and its memory, by this proce
 it runs less the one before. The ways take turns, so that a slow moment of the machine meets all. What they do:
 
     clouddirect      the defaults: 4 parts of 8 MiB at once; digests sent, kept, and compared after a download
-    clouddirect-10   the same with 10 parts of 4 MiB at once
+    clouddirect-10   the same with 10 parts of 3 MiB at once, for the SDK has 10 connections
+    clouddirect-16   the same with 16 parts of 2 MiB at once
     sdk              azure-storage-blob with blocks and ranges of 8 MiB, 10 connections; nothing is compared
     obstore          its defaults up (12 parts of 5 MiB), its one stream down; nothing is compared
 
@@ -37,7 +38,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 MIB = 1 << 20
 RATE = 10 * MIB
 LATENCY = 0.04
-WAYS = ("clouddirect", "clouddirect-10", "sdk", "obstore")
+WAYS = ("clouddirect", "clouddirect-10", "clouddirect-16", "sdk", "obstore")
 
 
 # -- in the child -------------------------------------------------------------------------------------------
@@ -101,7 +102,8 @@ def work(way: str, direction: str, url: str, key: str, path: str) -> None:
     """Move one blob, and print how many seconds it took; waits for a line on the input before it begins."""
     ways: dict[str, Callable[[], tuple[Callable[..., object], Callable[..., object]]]] = {
         "clouddirect": lambda: clouddirect_way(url, key),
-        "clouddirect-10": lambda: clouddirect_way(url, key, concurrency=10, part_size=4 * MIB),
+        "clouddirect-10": lambda: clouddirect_way(url, key, concurrency=10, part_size=3 * MIB),
+        "clouddirect-16": lambda: clouddirect_way(url, key, concurrency=16, part_size=2 * MIB),
         "sdk": lambda: sdk_way(url, key),
         "obstore": lambda: obstore_way(url, key),
     }

@@ -185,7 +185,9 @@ def failure(error: Exception, host: str) -> CloudDirectError | None:
             "way, name its certificate authority in the option ca_file",
             retryable=False,
         )
-    if any(isinstance(one, FileNotFoundError) for one in chain) or "TLS CA certificate" in str(error):
+    if any(isinstance(one, ssl.SSLError) and one.library in ("ASN1", "PEM", "X509") for one in chain) or (
+        "TLS CA certificate" in str(error)  # requests has this in an OSError of its own
+    ):
         return ConfigurationError("the file named by ca_file cannot be read as certificates in PEM format")
     if any(isinstance(one, NewConnectionError) for one in chain):
         return UnavailableError(f"{host} cannot be reached; check the network, its DNS, the firewall and the proxy")

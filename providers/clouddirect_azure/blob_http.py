@@ -48,10 +48,13 @@ _SEND_SIZE = 128 << 10
 _RECEIVE_SIZE = 256 << 10
 #: The system may take this much before a byte has left. Unbounded, a slow line would still be sending megabytes when
 #: the wait for the answer, and with it the stall timeout, begins.
-_SEND_BUFFER = 512 << 10
+_SEND_BUFFER = 256 << 10
 #: Idle connections that are kept. More may be open at once.
 _MIN_POOL = 16
 _MAX_ERROR_BODY = 64 << 10
+
+#: What the service answers when it has done what it was asked for.
+_SUCCESS = {"DELETE": (202,), "GET": (200, 206), "HEAD": (200,), "PUT": (201,)}
 
 _SIGNED_HEADERS = (
     "content-encoding", "content-language", "content-length", "content-md5", "content-type", "date",
@@ -120,7 +123,8 @@ class BlobHttp:
         response = self._pipeline.run(
             request, stream=stream, connection_timeout=timeout, read_timeout=timeout, proxies=self._proxies
         ).http_response
-        if response.status_code // 100 == 2:
+        # a proxy's own page, sent as a success, must never pass for a confirmation or for somebody's image
+        if response.status_code in _SUCCESS[method] and "x-ms-request-id" in response.headers:
             return response
         body = b""
         if method != "HEAD":

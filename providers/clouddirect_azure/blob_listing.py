@@ -27,7 +27,9 @@ def read_page(body: bytes) -> ListPage:
         # the parser takes no external entities, and expat bounds internal ones
         root = ElementTree.fromstring(body.decode("utf-8-sig"))  # noqa: S314
     except (ElementTree.ParseError, UnicodeDecodeError) as error:
-        raise UnavailableError("the answer is no listing; perhaps a proxy on the way has made it") from error
+        raise _no_listing() from error
+    if root.tag != "EnumerationResults":
+        raise _no_listing()
     entries: list[StoredFile | StoredPrefix] = []
     for one in root.iterfind("Blobs/*"):
         if one.tag == "BlobPrefix":
@@ -37,6 +39,10 @@ def read_page(body: bytes) -> ListPage:
     # some servers list prefixes behind the blobs of a page
     entries.sort(key=lambda entry: (entry.key if isinstance(entry, StoredFile) else entry.prefix).encode())
     return ListPage(entries, root.findtext("NextMarker") or None)
+
+
+def _no_listing() -> UnavailableError:
+    return UnavailableError("the answer is no listing; perhaps a proxy on the way has made it")
 
 
 def _file(blob: Element) -> StoredFile:
