@@ -41,6 +41,9 @@ __all__ = [
 #: Nested deeper than this is refused, so that a hostile frame cannot exhaust the stack.
 MAX_DEPTH = 32
 
+#: An array can have any number of items that need no bytes; more than these are refused.
+MAX_EMPTY_ITEMS = 1 << 16
+
 
 class DecodeError(ValueError):
     """The bytes are no AMQP value."""
@@ -217,14 +220,20 @@ def _primitive(code: int, data: bytes, offset: int, depth: int) -> tuple[Any, in
         return _list_or_map(code, data, offset, depth)
     if code in (0xE0, 0xF0):
         return _array(code, data, offset, depth)
-    if code == 0x98:
-        return uuid.UUID(bytes=data[offset : offset + 16]), offset + 16
-    if code == 0x73:
-        return Char(data[offset : offset + 4].decode("utf-32-be")), offset + 4
-    if code in (0x74, 0x84, 0x94):  # decimals
-        end = offset + _WIDTHS[code >> 4]
-        return Encoded(data[offset - 1 : end]), end
+    if code in (0x73, 0x74, 0x84, 0x94, 0x98):
+        return _fixed_bytes(code, data, offset)
     raise DecodeError(f"unknown AMQP constructor {code:#04x}")
+
+
+def _fixed_bytes(code: int, data: bytes, offset: int) -> tuple[Any, int]:
+    end = offset + _WIDTHS[code >> 4]
+    if end > len(data):
+        raise DecodeError("a uuid, character or decimal is longer than its container")
+    if code == 0x98:
+        return uuid.UUID(bytes=data[offset:end]), end
+    if code == 0x73:
+        return Char(data[offset:end].decode("utf-32-be")), end
+    return Encoded(data[offset - 1 : end]), end
 
 
 def _variable(code: int, data: bytes, offset: int) -> tuple[Any, int]:
@@ -280,11 +289,11 @@ def _array(code: int, data: bytes, offset: int, depth: int) -> tuple[Any, int]:
     element = data[offset]
     if element == 0x00 or element >> 4 in (0xC, 0xD, 0xE, 0xF) or element == 0x45:
         return Encoded(data[begin:end]), end
-    if element >> 4 != 0x4 and count > end - offset:
+    if count > max(end - offset, MAX_EMPTY_ITEMS if element >> 4 == 0x4 else 0):
         raise DecodeError("an array's count does not match its size")
     offset += 1
     items = []
-    for _ in range(min(count, 1 << 16)):
+    for _ in range(count):
         item, offset = _primitive(element, data, offset, depth + 1)
         items.append(item)
     if offset != end:

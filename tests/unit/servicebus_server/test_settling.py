@@ -198,7 +198,7 @@ def test_receivers_share_a_queue(queue, clients, receive_all):
 
 
 def test_a_waiting_receiver_gets_a_message_as_it_comes(queue):
-    server, sender, receiver = queue
+    _, sender, receiver = queue
     assert receiver.receive_messages(1, max_wait_time=0.3) == []
     sender.send_messages(ServiceBusMessage("late"))
     (message,) = receiver.receive_messages(1, max_wait_time=10)

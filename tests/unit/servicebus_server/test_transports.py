@@ -32,7 +32,8 @@ def test_tls_with_an_unknown_authority_is_refused_by_the_client(start, clients, 
 
 def test_websocket_on_the_same_port(start, clients, receive_all):
     server = start("orders")
-    client = clients.client(server, transport_type=TransportType.AmqpOverWebsocket)
+    options = {"custom_endpoint_address": server.endpoint, "transport_type": TransportType.AmqpOverWebsocket}
+    client = clients.client(server, **options)
     sender = clients.enter(client.get_queue_sender("orders"))
     bodies = [b"", b"x" * 100, b"y" * 1000, b"z" * 200_000]  # the three forms of a frame's length, and many frames
     for body in bodies:
