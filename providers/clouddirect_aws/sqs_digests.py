@@ -19,14 +19,13 @@ def body_md5(body: str) -> str:
 
 def attributes_md5(attributes: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the digest of typed attributes, as boto3 takes and returns them, in hexadecimal."""
-    digest = hashlib.md5(usedforsecurity=False)
+    parts: list[bytes] = []
     for name in sorted(attributes):
         value = attributes[name]
         kind = str(value["DataType"])
         binary = kind.split(".", 1)[0] == "Binary"
         content = bytes(value["BinaryValue"]) if binary else str(value["StringValue"]).encode()
-        for part in (name.encode(), kind.encode()):
-            digest.update(len(part).to_bytes(4, "big") + part)
-        digest.update(b"\2" if binary else b"\1")
-        digest.update(len(content).to_bytes(4, "big") + content)
-    return digest.hexdigest()
+        for text in (name.encode(), kind.encode()):
+            parts += (len(text).to_bytes(4, "big"), text)
+        parts += (b"\2" if binary else b"\1", len(content).to_bytes(4, "big"), content)
+    return hashlib.md5(b"".join(parts), usedforsecurity=False).hexdigest()
