@@ -101,7 +101,7 @@ def settle_outcomes(error: grpc.RpcError, ack_ids: list[str], name: str) -> list
     """Tell what became of each acknowledgement id in a request that failed, as a whole or for some of them.
 
     With exactly-once delivery the error's ErrorInfo names the ids that failed and says for each whether that passes.
-    Those it does not name are asked about again: to repeat an acknowledgement is no error.
+    Those it does not name have been settled.
     """
     failures = _failures(error)
     if not failures:
@@ -111,12 +111,13 @@ def settle_outcomes(error: grpc.RpcError, ack_ids: list[str], name: str) -> list
     return [_settle_outcome(failures.get(ack_id), error, name) for ack_id in ack_ids]
 
 
-def _settle_outcome(failure: str | None, error: grpc.RpcError, name: str) -> CloudDirectError:
+def _settle_outcome(failure: str | None, error: grpc.RpcError, name: str) -> CloudDirectError | None:
+    if failure is None:
+        return None
     outcome: CloudDirectError
-    if failure is None or failure.startswith("TRANSIENT_FAILURE"):
+    if failure.startswith("TRANSIENT_FAILURE"):
         outcome = UnavailableError(
-            f"Pub/Sub has not confirmed a settlement on the subscription {name!r} yet",
-            code=failure or _code(error).name,
+            f"Pub/Sub could not settle a message of the subscription {name!r} just now", code=failure
         )
     else:
         outcome = LeaseLostError(

@@ -78,7 +78,7 @@ def modify_ack_deadlines(
 
 def _parts(ack_ids: Sequence[str]) -> Iterator[Sequence[str]]:
     """Cut into requests by number and by bytes. The ids of one pull are about equally long, and ASCII."""
-    longest = max(map(len, ack_ids)) + 4  # its tag and its length
+    longest = max(map(len, ack_ids), default=0) + 4  # its tag and its length
     count = max(1, min(MAX_ACK_IDS, _MAX_ID_BYTES // longest))
     for start in range(0, len(ack_ids), count):
         yield ack_ids[start : start + count]

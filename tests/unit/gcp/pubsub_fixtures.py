@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import socket
+import threading
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,9 +21,10 @@ from clouddirect_gcp.broker_options import GcpBrokerOptions
 from emulators.pubsub import PubSubServer
 from emulators.tcp_line import TcpLine
 
-__all__ = ["PROJECT", "PubSub", "pubsub", "pubsub_service"]
+__all__ = ["ONCE", "PROJECT", "PubSub", "pubsub", "pubsub_service"]
 
 PROJECT = "clinic-test"
+#: Tries nothing twice, so that a test sees each error.
 ONCE = RetryPolicy(max_attempts=1)
 
 
@@ -86,6 +90,25 @@ class PubSub:
         broker = GcpBroker(self.options(token, **options), BrokerRuntime(**{"retry": ONCE, **(runtime or {})}))
         self.opened.append(broker)
         return broker
+
+    @contextmanager
+    def line_to_nowhere(self) -> Iterator[int]:
+        """A port on which nobody listens, kept from others meanwhile."""
+        with socket.socket() as held:
+            held.bind(("127.0.0.1", 0))
+            yield held.getsockname()[1]
+
+    @property
+    def patient(self) -> dict[str, Any]:
+        """Fields of a runtime that tries again soon and often."""
+        return {"retry": RetryPolicy(max_attempts=20, base_delay=0.1, max_delay=1.0)}
+
+    def until(self, predicate: Callable[[], object]) -> None:
+        """Wait until something holds; fail when it has not within half a minute."""
+        ends, tick = time.monotonic() + 30, threading.Event()
+        while not predicate():
+            assert time.monotonic() < ends, "it did not come about"
+            tick.wait(0.01)
 
     def reset(self) -> None:
         """Close the brokers of a test, and take back its faults."""
