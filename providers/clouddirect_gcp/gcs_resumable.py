@@ -48,7 +48,7 @@ class ResumableUpload(Upload):
         )  # fmt: skip
         self._wire = wire
         self._if_absent = request.if_absent
-        self._session = response.headers["Location"]
+        self._session = wire.session(response.headers["Location"])
         self._stored: StoredFile | None = None
 
     def write_part(self, part: Part, timeout: float) -> None:

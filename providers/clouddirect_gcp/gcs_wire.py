@@ -13,7 +13,7 @@ import socket
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit, urlunsplit
 
 import requests
 from google.auth.credentials import AnonymousCredentials, Credentials
@@ -82,6 +82,14 @@ class Wire:
     def plain(self, key: str) -> str:
         """URL of an object in the XML API."""
         return f"{self.endpoint}/{self._options.container}/{quote(key, safe='/~')}"
+
+    def session(self, location: str) -> str:
+        """Where a session is reached: as the service says, but by the configured endpoint where there is one, for a
+        proxy does not rewrite what the service says of itself."""
+        if self._options.endpoint is None:
+            return location
+        base, told = urlsplit(self.endpoint), urlsplit(location)
+        return urlunsplit((base.scheme, base.netloc, base.path + told.path, told.query, ""))
 
     # -- requests -------------------------------------------------------------------------------------------
 

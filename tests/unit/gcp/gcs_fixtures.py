@@ -10,9 +10,9 @@ from functools import cache
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from emulators.http_line import Cut, Fault, LoseReply, Reply, Request, Stall
+from emulators.http_line import Cut, Damage, Fault, LoseReply, Reply, Request, Stall
 
-__all__ = ["fault_rule", "is_commit", "is_content", "is_download", "kinds", "service_account_key"]
+__all__ = ["damage_content", "fault_rule", "is_commit", "is_content", "is_download", "kinds", "service_account_key"]
 
 Rule = Callable[[Request], Fault | None]
 
@@ -34,6 +34,15 @@ def is_commit(request: Request) -> bool:
     if request.method == "POST":
         return request.query.get("uploadType") == "multipart" or "uploadId" in request.query
     return request.method == "PUT" and not request.headers.get("content-range", "/*").endswith("/*")
+
+
+def damage_content(request: Request) -> Fault | None:
+    """A line's rule: flip a bit of every object's bytes on their way up."""
+    if not is_content(request):
+        return None
+    # a small object is followed by the end of its envelope, which is shorter than this
+    from_end = 200 if request.query.get("uploadType") == "multipart" else 1
+    return Damage(int(request.headers["content-length"]) - from_end)
 
 
 def kinds(requests: Sequence[Request]) -> list[str]:
