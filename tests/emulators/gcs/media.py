@@ -20,7 +20,7 @@ def media(found: StoredObject, request: Request) -> Response:
     headers = describe(found)
     span = _span(request.headers.get("range", ""), size)
     if span is None:
-        return Response(200, headers, found.data)
+        return Response(200, headers, memoryview(found.data))
     begin, end = span
     if begin >= size or begin >= end:
         raise HttpError(416, "requestedRangeNotSatisfiable", "Request range not satisfiable")

@@ -278,7 +278,8 @@ class Store:
         """Return the objects and the common prefixes of a listing, each in order of their names."""
         with self._lock:
             found = sorted(self.bucket(bucket).objects.values(), key=lambda one: one.name.encode())
-        items, prefixes = [], {}
+        items: list[StoredObject] = []
+        prefixes: dict[str, None] = {}
         for one in found:
             if not one.name.startswith(prefix) or one.name < start or (end and one.name >= end):
                 continue

@@ -155,7 +155,7 @@ class GcsServer:
         from google.auth import jwt
 
         assertion = parse_qs(bytes(request.body.data).decode()).get("assertion", [""])[0]
-        email = str(jwt.decode(assertion, verify=False).get("iss", ""))
+        email = str(jwt.decode(assertion, verify=False).get("iss", ""))  # type: ignore[no-untyped-call]
         if email not in self._accounts:
             return Response(400, {"Content-Type": "application/json"}, b'{"error": "invalid_grant"}')
         content = {"access_token": self._accounts[email], "expires_in": 3600, "token_type": "Bearer"}
@@ -254,7 +254,7 @@ class _Handler(BaseHTTPRequestHandler):
         wanted = size if cut is None else min(size, cut)
         view, got = memoryview(bytearray(wanted)), 0
         with contextlib.suppress(OSError):  # the connection broke: what came before is kept
-            while got < wanted and (count := self.rfile.readinto(view[got : got + _PIECE])):  # type: ignore[attr-defined]
+            while got < wanted and (count := self.rfile.readinto(view[got : got + _PIECE])):
                 got += count
         return Body(view[:got], complete=got == size)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import warnings
 from collections.abc import Callable, Iterator
 
 import google.auth.credentials
@@ -13,6 +15,14 @@ from emulators.gcs import GcsServer
 
 #: Makes a client for a server, anonymous or with a bearer token.
 Connect = Callable[..., storage.Client]
+
+
+@pytest.fixture(autouse=True)
+def _sockets_of_failed_downloads() -> Iterator[None]:
+    """Let the SDK leave sockets to the garbage collector: it does not read the answer of a download that failed."""
+    warnings.filterwarnings("ignore", category=ResourceWarning)
+    yield
+    gc.collect()
 
 
 @pytest.fixture
