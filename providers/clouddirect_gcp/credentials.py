@@ -36,7 +36,8 @@ def open_credentials(
 
     Raises:
         ConfigurationError: a key cannot be read, or is not a service account's, or is of another universe.
-        AuthenticationError: there are no Application Default Credentials here, or they are malformed.
+        AuthenticationError: there are no Application Default Credentials here, or they are malformed or refused.
+        UnavailableError: what had to be asked for them cannot be reached.
     """
     credentials, project = _source(options, scopes)
     if options.impersonate:
@@ -133,11 +134,11 @@ def _service_account(
 
 def _default(options: GcpCredentialOptions, scopes: Sequence[str]) -> tuple[Credentials, str | None]:
     import google.auth
-    from google.auth.exceptions import DefaultCredentialsError
+    from google.auth.exceptions import GoogleAuthError
 
     try:
         credentials, project = google.auth.default(scopes=list(scopes))
-    except DefaultCredentialsError as error:
+    except GoogleAuthError as error:  # federated workloads ask the service for their project
         translated = classify_credential_error(error)
         assert translated is not None
         raise translated from error

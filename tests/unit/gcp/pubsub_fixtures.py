@@ -91,6 +91,13 @@ class PubSub:
         self.opened.append(broker)
         return broker
 
+    def without_credential(self) -> GcpBroker:
+        """Open a broker that has to look for a credential by itself."""
+        options = self.options().model_copy(update={"access_token": None})
+        broker = GcpBroker(options, BrokerRuntime(retry=ONCE))
+        self.opened.append(broker)
+        return broker
+
     @contextmanager
     def line_to_nowhere(self) -> Iterator[int]:
         """A port on which nobody listens, kept from others meanwhile."""
