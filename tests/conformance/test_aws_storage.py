@@ -15,9 +15,8 @@ from clouddirect.storage import FileStore, StoreRuntime
 from clouddirect_aws.store import AwsStore
 from emulators.http_line import Damage, HttpLine
 from emulators.ministack import ministack
-from emulators.s3.access import User
 from emulators.s3.server import S3Server
-from unit.aws.s3_fixtures import BUCKET, fault_rule, is_download, options, policy, requests_since
+from unit.aws.s3_fixtures import BUCKET, ROOT, fault_rule, is_download, options, policy, requests_since, users_with
 
 MIB = 1 << 20
 Key = tuple[str, str]
@@ -45,14 +44,9 @@ def on_ministack() -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def on_our_own() -> Iterator[Service]:
-    root, writer, reader = (("AKIAROOT", "root-secret"), ("AKIAWRITE", "write-secret"), ("AKIAREAD", "read-secret"))
-    users = {
-        root[0]: User(root[1]),
-        writer[0]: User(writer[1], json.loads(policy("aws-s3-write"))),
-        reader[0]: User(reader[1], json.loads(policy("aws-s3-read"))),
-    }
+    users = users_with(writer="aws-s3-write", reader="aws-s3-read")
     with S3Server(users, BUCKET) as server, HttpLine(server.port) as line:
-        yield Service(server.port, line, root, writer, reader)
+        yield Service(server.port, line, ROOT, *((key, users[key].secret) for key in ("writer", "reader")))
 
 
 class _Bucket(StorageConformance):

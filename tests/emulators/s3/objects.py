@@ -80,8 +80,14 @@ class UploadInParts:
         """Return the checksum of a part."""
         return checksum(self.algorithm, self.parts[number])
 
-    def complete(self, listed: list[tuple[int, str]], expected: str | None, size: str | None) -> StoredObject:
-        """Put the listed parts (number, ETag) together.
+    def complete(
+        self,
+        listed: list[tuple[int, str]],
+        seal: Callable[[bytes], bytes],
+        expected: str | None,
+        size: str | None,
+    ) -> StoredObject:
+        """Put the listed parts (number, ETag) together; an ETag is the MD5 of what ``seal`` makes of a part.
 
         Raises:
             Refusal: a part is unknown, out of order or too small, or checksum or size are not the expected ones.
@@ -89,7 +95,7 @@ class UploadInParts:
         if not listed or listed != sorted(set(listed)):
             raise Refusal(400, "InvalidPartOrder")
         for number, etag in listed:
-            if number not in self.parts or part_etag(self.parts[number]) != etag:
+            if number not in self.parts or part_etag(seal(self.parts[number])) != etag:
                 raise Refusal(400, "InvalidPart", "One or more of the specified parts could not be found.")
         pieces = [self.parts[number] for number, _ in listed]
         if any(len(piece) < MIN_PART for piece in pieces[:-1]):

@@ -54,6 +54,7 @@ class S3Server:
         buckets: what there is, by name.
         composite_only: know no full-object checksums, as older servers.
         knows_checksums: else checksum headers are neither compared nor answered.
+        encrypts: ETags are no digests of the content, as those of encrypted objects.
         port, url: where it listens.
     """
 
@@ -63,12 +64,14 @@ class S3Server:
         *buckets: str,
         composite_only: bool = False,
         knows_checksums: bool = True,
+        encrypts: bool = False,
         port: int = 0,
     ) -> None:
         self.users = dict(users)
         self.buckets = {name: Bucket(name) for name in buckets}
         self.composite_only = composite_only
         self.knows_checksums = knows_checksums
+        self.encrypts = encrypts
         self._http = _Listener(("127.0.0.1", port), self)
         self.port = self._http.server_address[1]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -275,12 +278,16 @@ class _Handler(BaseHTTPRequestHandler):
             upload = self._bucket.upload(self._query["uploadId"], self._key)
             answered = self._compare(body, upload.algorithm)[2]
             upload.parts[int(self._query["partNumber"])] = body
-            self._send(200, {"ETag": part_etag(body), **answered})
+            self._send(200, {"ETag": part_etag(self._seal(body)), **answered})
             return
         algorithm, value, answered = self._compare(body, "crc64nvme")
-        item = StoredObject(body, self._described(), algorithm, value)
+        item = StoredObject(body, self._described(), algorithm, value, etag=part_etag(self._seal(body)))
         self._bucket.store(self._key, item, self._asked.get("if-none-match") == "*")
         self._send(200, {"ETag": item.etag, **answered})
+
+    def _seal(self, body: bytes) -> bytes:
+        """Return what the ETag is the MD5 of."""
+        return b"sealed" + body if self.server.s3.encrypts else body
 
     def _compare(self, body: bytes, usual: str) -> tuple[str, str, dict[str, str]]:
         """Compare a checksum in the headers; return algorithm and value, and what is answered of them."""
@@ -328,7 +335,7 @@ class _Handler(BaseHTTPRequestHandler):
                 fields = {child.tag.rpartition("}")[2]: child.text or "" for child in part}
                 listed.append((int(fields["PartNumber"]), fields["ETag"]))
         expected = self._asked.get(f"x-amz-checksum-{upload.algorithm}")
-        item = upload.complete(listed, expected, self._asked.get("x-amz-mp-object-size"))
+        item = upload.complete(listed, self._seal, expected, self._asked.get("x-amz-mp-object-size"))
         self._bucket.store(self._key, item, self._asked.get("if-none-match") == "*")
         del self._bucket.uploads[upload_id]
         root = ET.Element("CompleteMultipartUploadResult")

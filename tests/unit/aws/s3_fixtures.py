@@ -3,14 +3,44 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import boto3
+import pytest
+
+from clouddirect.conformance.storage_harness import AT_ONCE
+from clouddirect.storage import StoreRuntime
+from clouddirect_aws.store import AwsStore
 from clouddirect_aws.store_options import AwsStoreOptions
 from emulators.http_line import Cut, Fault, HttpLine, LoseReply, Reply, Request, Stall
+from emulators.s3.access import User
+from emulators.s3.objects import StoredObject
+from emulators.s3.server import S3Server
 
-__all__ = ["BUCKET", "POLICIES", "error_body", "fault_rule", "kind_of", "options", "policy"]
+__all__ = [
+    "BUCKET",
+    "MIB",
+    "POLICIES",
+    "ROOT",
+    "Rig",
+    "error_body",
+    "error_reply",
+    "fault_rule",
+    "is_commit",
+    "is_download",
+    "is_late_part",
+    "kind_of",
+    "once",
+    "options",
+    "policy",
+    "requests_since",
+    "s3",
+    "users_with",
+]
 
 #: The bucket that the documentation's policies name.
 BUCKET = "acme-retina"
@@ -50,6 +80,11 @@ def error_body(code: str, **elements: str) -> bytes:
     return f"<?xml version='1.0'?><Error>{inner}</Error>".encode()
 
 
+def error_reply(status: int, code: str, headers: dict[str, str] | None = None, **elements: str) -> Reply:
+    """Return S3's error answer."""
+    return Reply(status, {"Content-Type": "application/xml", **(headers or {})}, error_body(code, **elements))
+
+
 def once(fault: Fault, applies: Callable[[Request], bool]) -> Callable[[Request], Fault | None]:
     """Return a rule for the first request of a kind."""
     left = [fault]
@@ -84,7 +119,7 @@ def fault_rule(fault: str) -> Callable[[Request], Fault | None]:
             Stall(10, of="response") if is_download(request) else Stall(10) if is_late_part(request) else None
         )
     if fault == "refuse":
-        denied = Reply(403, {"Content-Type": "application/xml"}, error_body("AccessDenied"))
+        denied = error_reply(403, "AccessDenied")
         return lambda request: denied if is_late_part(request) else None
     if fault == "lost-reply":
         return once(LoseReply(), is_commit)
@@ -96,7 +131,53 @@ def requests_since(line: HttpLine, place: int) -> list[str]:
     return [kind_of(request) for request in line.seen[place:]]
 
 
-def load(name: str) -> dict[str, Any]:
-    """Return one of the documentation's policies as an object."""
-    loaded: dict[str, Any] = json.loads(policy(name))
-    return loaded
+#: The one who may do everything on a small S3 of our own.
+ROOT = ("AKIAROOT", "root-secret")
+
+
+def users_with(**policies: str) -> dict[str, User]:
+    """Return the users of a small S3: the root, and one for each policy of the documentation, by access key."""
+    return {
+        ROOT[0]: User(ROOT[1]),
+        **{key: User(f"{key}-secret", json.loads(policy(name))) for key, name in policies.items()},
+    }
+
+
+@dataclass
+class Rig:
+    """A small S3 behind a line, and stores over both."""
+
+    server: S3Server
+    line: HttpLine
+    opened: ExitStack
+
+    def store(self, key: tuple[str, str] = ROOT, runtime: dict[str, Any] | None = None, **more: Any) -> AwsStore:
+        """Open a store; retries do not wait."""
+        given = {"part_size": 5 * MIB, "retry": AT_ONCE, **(runtime or {})}
+        return self.opened.enter_context(AwsStore(options(self.line.url, key, **more), StoreRuntime(**given)))
+
+    def raw(self) -> Any:
+        """Return a boto3 client, as somebody else would use it."""
+        session = boto3.session.Session(*ROOT, region_name="us-east-1")
+        sdk: Any = session.client("s3", endpoint_url=self.server.url)
+        self.opened.callback(sdk.close)
+        return sdk
+
+    def requests(self, method: str, **query: str) -> list[Request]:
+        """Return the requests seen so far with this method and these names in the query."""
+        return [one for one in self.line.seen if one.method == method and query.keys() <= one.query.keys()]
+
+    @property
+    def objects(self) -> dict[str, StoredObject]:
+        """What the server keeps in the bucket."""
+        return self.server.buckets[BUCKET].objects
+
+
+@pytest.fixture
+def s3() -> Iterator[Rig]:
+    """A small S3 with the documentation's bucket and users."""
+    users = users_with(writer="aws-s3-write", reader="aws-s3-read", remover="aws-s3-delete")
+    with ExitStack() as opened:
+        server = opened.enter_context(S3Server(users, BUCKET))
+        line = opened.enter_context(HttpLine(server.port))
+        yield Rig(server, line, opened)
