@@ -174,7 +174,8 @@ def _obey(server: ServiceBusServer) -> None:
             print(_do(server, command, argument), flush=True)
         except Exception as error:  # whatever a mistyped command raises, the server goes on
             print(f"{type(error).__name__}: {error}", flush=True)
-    threading.Event().wait()
+    while True:
+        threading.Event().wait(1)  # not longer: on Windows nothing interrupts it
 
 
 def _do(server: ServiceBusServer, command: str, argument: str) -> str:

@@ -151,6 +151,8 @@ class Receiver(Endpoint):
         token = self._queue.lock(message, self).token
 
         def operation(refusal: AmqpError | None) -> None:
+            if token not in self.held:  # a fault delayed it for longer than the lock
+                return
             payload = message.encode()
             if self._link.presettled:
                 self._queue.complete(token)

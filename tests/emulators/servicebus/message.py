@@ -89,12 +89,12 @@ class StoredMessage:
         self.size = len(raw)
         for code, start, value, end in _sections(raw):
             if code == HEADER:
-                self.header = decode(raw, value)[0]
+                self.header = _list(raw, value)
             elif code == ANNOTATIONS:
                 self.annotations = split_map(raw, value)
             elif code != DELIVERY_ANNOTATIONS:
                 if code == PROPERTIES:
-                    self.properties = decode(raw, value)[0]
+                    self.properties = _list(raw, value)
                 self.rest.append((code, raw[start:end]))
         self.sequence = 0
         self.deliveries = 0  # those that failed, so 0 at the first
@@ -183,6 +183,13 @@ def milliseconds(seconds: float) -> Timestamp:
     return Timestamp(int(seconds * 1000))
 
 
+def _list(raw: bytes, offset: int) -> list[Any]:
+    value, _ = decode(raw, offset)
+    if not isinstance(value, list):
+        raise DecodeError("a message's header and properties are lists")
+    return value
+
+
 def _sections(raw: bytes) -> list[tuple[int, int, int, int]]:
     """Return code, start, start of the value and end of each section."""
     found, offset = [], 0
@@ -196,7 +203,7 @@ def _sections(raw: bytes) -> list[tuple[int, int, int, int]]:
 
 def _value_of(raw: bytes, offset: int) -> tuple[int, int]:
     """Return code and start of the value of the section at ``offset``."""
-    if raw[offset : offset + 2] == b"\x00\x53":  # the usual form, a small ulong
+    if raw[offset : offset + 2] == b"\x00\x53" and offset + 2 < len(raw):  # the usual form, a small ulong
         return raw[offset + 2], offset + 3
     if raw[offset] != 0x00:
         raise DecodeError("a message is a row of described sections")

@@ -198,17 +198,22 @@ class ServiceBusServer:
             TimeoutError: they are not within ``timeout`` seconds.
         """
 
-        async def wait() -> QueueCounts:
-            ends = time.monotonic() + timeout
-            while True:
-                counts = self.namespace.queue(path).counts()
-                if all(getattr(counts, name) == value for name, value in wanted.items()):
-                    return counts
-                if time.monotonic() > ends:
-                    raise TimeoutError(f"{path} has {counts} after {timeout} s, not {wanted}")
-                await asyncio.sleep(0.01)
+        def as_wanted() -> bool:
+            counts = self.namespace.queue(path).counts()
+            return all(getattr(counts, name) == value for name, value in wanted.items())
 
-        return asyncio.run_coroutine_threadsafe(wait(), self._loop).result()
+        if not self._becomes(as_wanted, timeout):
+            raise TimeoutError(f"{path} has {self.counts(path)} after {timeout} s, not {wanted}")
+        return self.counts(path)
+
+    def links(self, path: str) -> int:
+        """Return how many senders and receivers an entity has, with those that wait for a session."""
+        return self._call(lambda: len(self._links(path)))
+
+    def wait_for_links(self, path: str, count: int, *, timeout: float = 10.0) -> None:
+        """Wait until an entity has so many. Raises TimeoutError if it has not within ``timeout`` seconds."""
+        if not self._becomes(lambda: len(self._links(path)) == count, timeout):
+            raise TimeoutError(f"{path} has {self.links(path)} links after {timeout} s, not {count}")
 
     def cut_connections(self) -> int:
         """Reset all connections, and return how many there were."""
@@ -229,8 +234,7 @@ class ServiceBusServer:
         """Detach all links to an entity with an error, and return how many there were."""
 
         def detach() -> int:
-            links = [link for each in self.connections for link in each.links()]
-            links = [link for link in links if (link.endpoint.path or "").lower() == path.lower()]
+            links = self._links(path)
             for link in links:
                 link.detach(AmqpError(condition, text))
             return len(links)
@@ -242,6 +246,21 @@ class ServiceBusServer:
         for connection in connections:
             connection.abort()
         return len(connections)
+
+    def _links(self, path: str) -> list[Link]:
+        links = [link for each in self.connections for link in each.links()]
+        return [link for link in links if (link.endpoint.path or "").lower() == path.lower()]
+
+    def _becomes(self, holds: Callable[[], bool], timeout: float) -> bool:
+        async def wait() -> bool:
+            ends = time.monotonic() + timeout
+            while not holds():
+                if time.monotonic() > ends:
+                    return False
+                await asyncio.sleep(0.01)
+            return True
+
+        return asyncio.run_coroutine_threadsafe(wait(), self._loop).result()
 
     def _call(self, call: Callable[[], _T]) -> _T:
         async def run() -> _T:

@@ -16,7 +16,7 @@ from emulators.servicebus.protocol import AMQP_HEADER, OPEN, composite, frame
 def test_an_idle_sender_is_detached(start, clients):
     server = start("orders", limits=Limits(link_idle=0.3))
     sender = clients.sender(server, "orders")
-    until_links(server, 0)
+    server.wait_for_links("orders", 0)
     with pytest.raises(ServiceBusConnectionError):
         sender.send_messages(ServiceBusMessage("x"))
     sender.send_messages(ServiceBusMessage("x"))
@@ -51,16 +51,6 @@ def test_a_client_with_a_limit_of_its_own_hears_something(start):
     server = start("orders", limits=Limits(no_links_idle=1.0))
     said = open_and_wait(server.port, idle=UInt(400))
     assert said.count(b"\x00\x00\x00\x08\x02\x00\x00\x00") >= 3
-
-
-def until_links(server, count):
-    """Wait until the server has so many entity links."""
-
-    def links():
-        return [link for each in list(server.connections) for link in each.links() if link.endpoint.path]
-
-    while len(links()) != count:
-        server.counts("orders")  # goes through the server's loop
 
 
 def open_and_wait(port, idle=None):

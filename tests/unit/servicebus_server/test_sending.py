@@ -199,8 +199,8 @@ def test_a_queue_can_be_added_and_its_name_has_no_case(start, clients):
     assert server.counts("LATE/QUEUE").active == 1
 
 
-def test_what_is_no_message_is_refused(start, clients):
-    """A queue with sessions takes none without; the batch it came in is refused whole."""
+def test_a_queue_with_sessions_takes_no_message_without_one(start, clients):
+    """The batch in which it comes is refused whole."""
     server = start(QueueSettings("orders", sessions=True))
     with pytest.raises(ServiceBusError, match="SessionId was not set"):
         clients.sender(server, "orders").send_messages([ServiceBusMessage("a", session_id="1"), ServiceBusMessage("b")])

@@ -60,8 +60,8 @@ def test_no_session_within_the_time_is_a_timeout(server, clients):
 def test_one_who_waits_gets_the_session_that_comes(server, send, clients, receive_all):
     with ThreadPoolExecutor(1) as pool:
         opening = pool.submit(open_next(clients, server, max_wait_time=20).__enter__)
-        while not any(link.filters for connection in list(server.connections) for link in connection.links()):
-            assert not opening.done()
+        server.wait_for_links("orders", 2)  # it and the sender
+        assert not opening.done()
         send("a1")
         receiver = clients.enter(opening.result(20))
     assert receiver.session.session_id == "a"
