@@ -118,15 +118,24 @@ class PubSubChannel:
 
     def close(self) -> None:
         """End all calls and close the channel, if there is one and it is this process's own."""
+        if self._is_forked():
+            return  # the parent's channel must not be touched, not even be let go of
         with self._lock:
             self._closed = True
             channel, self._channel = self._channel, None
-        if channel is not None and self._process == os.getpid():
+        if channel is not None:
             channel.close()
 
     # -- inside ---------------------------------------------------------------------------------------------
 
     def _prepared(self, rpc: Rpc, request: Any, timeout: float) -> tuple[Any, list[tuple[str, str]]]:
+        if self._is_forked():  # before any lock: in a child nobody may be left to release it
+            raise UnsupportedError(
+                "this broker was used before the process was forked, and gRPC does not work on in the child: open a "
+                "broker of its own there, before the parent has used one, or start the child with the method 'spawn' "
+                "or 'forkserver'",
+                code="fork",
+            )
         headers = self.identity().headers(timeout)
         channel = self._opened()
         if not self._connected:
@@ -145,14 +154,10 @@ class PubSubChannel:
             if self._channel is None:
                 self._process = os.getpid()
                 self._channel = self._open()
-            elif self._process != os.getpid():
-                raise UnsupportedError(
-                    "this broker was used before the process was forked, and gRPC does not work on in the child: open "
-                    "a broker of its own there, before the parent has used one, or start the child with the method "
-                    "'spawn' or 'forkserver'",
-                    code="fork",
-                )
             return self._channel
+
+    def _is_forked(self) -> bool:
+        return self._process is not None and self._process != os.getpid()
 
     def _open(self) -> grpc.Channel:
         if self.plain:
