@@ -53,11 +53,15 @@ class _Joined(io.RawIOBase):
         super().__init__()
         self._streams = list(streams)
         self._size = sum(stream.seek(0, io.SEEK_END) for stream in streams)
+        self._place = 0
         for stream in streams:
             stream.seek(0)
 
-    def __len__(self) -> int:  # becomes Content-Length
+    def __len__(self) -> int:  # less what `tell` says, becomes Content-Length
         return self._size
+
+    def tell(self) -> int:
+        return self._place
 
     def readable(self) -> bool:
         return True
@@ -71,4 +75,5 @@ class _Joined(io.RawIOBase):
             filled += len(piece)
             if not piece:
                 self._streams.pop(0)
+        self._place += filled
         return filled

@@ -19,6 +19,7 @@ from clouddirect_gcp.store_options import GcpStoreOptions
 from emulators.fake_gcs import FakeGcs, binary, fake_gcs
 from emulators.gcs import GcsServer
 from emulators.http_line import Damage, HttpLine
+from emulators.iam_credentials import IamCredentials
 from unit.gcp.gcs_fixtures import damage_content, fault_rule, is_download, kinds
 
 _COUNTER = itertools.count(1)
@@ -35,6 +36,13 @@ _PERMISSIONS = {"all": ("create", "delete", "get", "list"), "write": ("create", 
 def our_own() -> Iterator[GcsServer]:
     """One server of our own for all cases."""
     with GcsServer({token: _PERMISSIONS[side] for side, token in _TOKENS.items()}) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def iam(our_own: GcsServer) -> Iterator[IamCredentials]:
+    """What signs URLs, as an account that our own server knows."""
+    with IamCredentials(our_own.service_account(_SIGNER)) as running:
         yield running
 
 
@@ -99,14 +107,18 @@ class TestGcpStorage(GcsSuite):
     complete = True
 
     @pytest.fixture
-    def server(self, our_own: GcsServer) -> GcsServer:
+    def server(self, our_own: GcsServer, iam: IamCredentials) -> GcsServer:
+        self.iam = iam
         return our_own
 
     def make_bucket(self, name: str) -> None:
         self.server.add_bucket(name)
 
     def options(self, url: str, side: str) -> GcpStoreOptions:
-        return GcpStoreOptions(container=self.bucket, endpoint=url, access_token=SecretStr(_TOKENS[side]))
+        return GcpStoreOptions(
+            container=self.bucket, endpoint=url, access_token=SecretStr(_TOKENS[side]), signing_account=_SIGNER,
+            iam_endpoint=self.iam.url,
+        )  # fmt: skip
 
     def write_only_store(self, **runtime: Any) -> FileStore:
         return self.open_with(self.line, "write", **runtime)
@@ -138,10 +150,6 @@ class TestGcpStorageInParallel(TestGcpStorage):
 
     def part_size(self, store: FileStore) -> int:
         return 5 * MIB
-
-
-class TestGcpStorageWithKey(TestGcpStorage):
-    """With a service account's key, that signs URLs, too."""
 
 
 @pytest.mark.skipif(

@@ -4,74 +4,29 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+import requests
 
 from clouddirect.errors import ConfigurationError, PermissionDeniedError, UnsupportedError
 from clouddirect.retry import RetryPolicy
 from clouddirect.storage import FileStore, StoreRuntime
 from clouddirect_gcp.store import GcpStore
 from clouddirect_gcp.store_options import GcpStoreOptions
+from emulators.gcs import GcsServer
+from emulators.iam_credentials import IamCredentials
 from unit.gcp.gcs_fixtures import service_account_key
 
 ACCOUNT = "signer@project.iam.gserviceaccount.com"
 
 
-class Iam:
-    """The one call of the IAM credentials API that signs, with the key of the tests' service account."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[str, str, dict[str, Any]]] = []  # path, authorization, body
-        self.status = 200
-        iam = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                iam.asked.append((self.path, self.headers.get("Authorization", ""), body))
-                answer = json.dumps(iam.answer(body)).encode()
-                self.send_response(iam.status)
-                self.send_header("Content-Length", str(len(answer)))
-                self.end_headers()
-                self.wfile.write(answer)
-
-            def log_message(self, format: str, *arguments: object) -> None:
-                """Print nothing."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-
-    def answer(self, body: dict[str, Any]) -> dict[str, Any]:
-        """The signature, or why there is none."""
-        if self.status != 200:
-            return {"error": {"code": self.status, "message": "words", "status": "WORD"}}
-        return {"keyId": "1", "signedBlob": base64.b64encode(sign(base64.b64decode(body["payload"]))).decode()}
-
-
-def sign(message: bytes) -> bytes:
-    """Sign with the tests' key."""
-    key: Any = load_pem_private_key(json.loads(service_account_key())["private_key"].encode(), None)
-    return bytes(key.sign(message, padding.PKCS1v15(), hashes.SHA256()))
-
-
 @pytest.fixture
-def iam() -> Iterator[Iam]:
-    iam = Iam()
-    with iam.server:
-        thread = threading.Thread(target=iam.server.serve_forever, args=(0.01,))
-        thread.start()
+def iam() -> Iterator[IamCredentials]:
+    with IamCredentials(json.loads(service_account_key())) as iam:
         yield iam
-        iam.server.shutdown()
-        thread.join(10)
 
 
 def open_store(**options: object) -> FileStore:
@@ -101,7 +56,7 @@ def test_by_private_key() -> None:
     assert "X-Goog-Signature" not in repr(signed)
 
 
-def test_by_iam_for_a_token(iam: Iam) -> None:
+def test_by_iam_for_a_token(iam: IamCredentials) -> None:
     """A credential without a key has a named account sign, and calls with its own token."""
     with open_store(access_token="given", signing_account=ACCOUNT, iam_endpoint=iam.url) as store:
         signed = store.presign("key", expires=60)
@@ -112,10 +67,10 @@ def test_by_iam_for_a_token(iam: Iam) -> None:
     assert text.startswith(b"GOOG4-RSA-SHA256\n")
     _, query = parts(signed.url)
     assert query["X-Goog-Credential"].startswith(f"{ACCOUNT}/")
-    assert query["X-Goog-Signature"] == sign(text).hex()
+    assert query["X-Goog-Signature"] == iam.sign(text).hex()
 
 
-def test_by_iam_for_an_impersonated_account(iam: Iam) -> None:
+def test_by_iam_for_an_impersonated_account(iam: IamCredentials) -> None:
     """The account that is acted as signs, asked by who acts as it, through the accounts in between."""
     through = "between@project.iam.gserviceaccount.com"
     given = {"access_token": "given", "impersonate": ACCOUNT, "impersonate_through": [through]}
@@ -129,7 +84,7 @@ def test_by_iam_for_an_impersonated_account(iam: Iam) -> None:
 
 
 @pytest.mark.parametrize(("status", "kind"), [(403, PermissionDeniedError), (404, ConfigurationError)])
-def test_iam_refuses(iam: Iam, status: int, kind: type[Exception]) -> None:
+def test_iam_refuses(iam: IamCredentials, status: int, kind: type[Exception]) -> None:
     """Who may not sign, or names an account that is not there, is told."""
     iam.status = status
     with (
@@ -171,3 +126,17 @@ def test_no_longer_than_a_week() -> None:
         store.presign("key", expires=604_800)
         with pytest.raises(ConfigurationError, match="604800"):
             store.presign("key", expires=604_801)
+
+
+def test_key_signs_what_the_service_honours() -> None:
+    """A URL signed by a private key reads, and writes, the one object, at a server that checks signatures."""
+    with GcsServer({}) as server:
+        server.add_bucket("images")
+        key = json.dumps(server.service_account(ACCOUNT))
+        with open_store(endpoint=server.url, service_account_key=key) as store:
+            target, source = (store.presign("a/b ä+.jpg", method=method, expires=60) for method in ("PUT", "GET"))
+        requests.put(target.url, b"by URL", timeout=10).raise_for_status()
+        assert server.read("images", "a/b ä+.jpg") == b"by URL"
+        assert requests.get(source.url, timeout=10).content == b"by URL"
+        assert requests.get(target.url, timeout=10).status_code == 403
+        assert requests.get(source.url.replace("b%20", "c%20"), timeout=10).status_code == 403

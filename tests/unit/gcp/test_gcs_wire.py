@@ -48,6 +48,16 @@ def test_refused_token_is_renewed_once(line: HttpLine) -> None:
     assert second.headers["authorization"].startswith("Bearer ")
 
 
+def test_bodies_say_their_size(line: HttpLine) -> None:
+    """A small object goes with its length told, not in chunks."""
+    line.rule = lambda request: Reply(200, {}, STORED)
+    with open_store(line, anonymous=True) as store:
+        store.put("key", b"hello")
+    (request,) = line.seen
+    assert int(request.headers["content-length"]) == request.size > 5
+    assert "transfer-encoding" not in request.headers
+
+
 def test_token_refused_twice_is_an_error(line: HttpLine) -> None:
     """A fresh token that is refused, too, is no reason to go on."""
     line.rule = lambda request: Reply(401)
