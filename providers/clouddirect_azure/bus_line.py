@@ -80,6 +80,11 @@ class Line:
             pass  # it was never opened, or is broken
         self.sdk.close()
 
+    @property
+    def idle(self) -> float:
+        """Seconds since it was used last."""
+        return time.monotonic() - self.used
+
     def look(self) -> None:
         """Look at an idle line: read what came, renew the token, keep the connection from idling out.
 
@@ -92,6 +97,9 @@ class Line:
                 self._turn()
                 if self._connection._last_frame_received_time == before:
                     break
+            else:
+                return  # much has come, so it is alive
+            self._turn()  # an error is raised only when the SDK is asked again
         finally:
             self._wait_at_most(STALL if isinstance(self.sdk, ServiceBusSender) else BRIEF)
 
@@ -105,12 +113,15 @@ class Line:
         close = handler.close
 
         def close_whole() -> None:
-            connection = handler._connection
+            transport = getattr(handler._connection, "_transport", None)
+            sock = getattr(transport, "sock", None)
             try:
                 close()
+                if transport is not None:
+                    transport.close()
             finally:
-                if connection is not None:
-                    connection._transport.close()
+                if sock is not None:
+                    sock.close()
 
         handler.close = close_whole
 

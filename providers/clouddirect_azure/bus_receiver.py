@@ -23,6 +23,8 @@ __all__ = ["Held", "Receiver", "Settlement"]
 
 #: Seconds without use after which a connection is closed: Service Bus detaches links that are idle for ten minutes.
 IDLE_LIMIT = 480.0
+#: Seconds without use after which a connection is looked at before it is used: it may have been closed meanwhile.
+IDLE_CHECK = 0.05
 #: Seconds after which a session is let go that has nothing unsettled and that nobody receives from.
 SESSION_IDLE_LIMIT = 1.0
 #: Longest lock that Service Bus permits, in seconds.
@@ -58,11 +60,6 @@ class Held:
     def token(self) -> UUID:
         """The lock token: the delivery's tag, as .NET writes a GUID."""
         return UUID(bytes_le=self.tag)
-
-    @property
-    def expired(self) -> bool:
-        """Whether the lock has ended by our clock."""
-        return self.lease is not None and time.monotonic() >= self.came + self.lease
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,10 +188,9 @@ class Receiver(Worker):
         except Exception:
             self._drop()
             raise
-        idle = time.monotonic() - line.used
-        if self._is_session and not self.outstanding and idle > SESSION_IDLE_LIMIT:
+        if self._is_session and not self.outstanding and line.idle > SESSION_IDLE_LIMIT:
             self._drop()
-        elif idle > IDLE_LIMIT:
+        elif line.idle > IDLE_LIMIT:
             self.shut()
 
     def shut(self) -> None:
@@ -210,7 +206,11 @@ class Receiver(Worker):
             self.dead = True
 
     def _opened(self, wait: float = 0.0) -> Line:
+        if self._line is not None and self._line.idle > IDLE_CHECK:
+            self._quietly(self.look_after)
         if self._line is None:
+            if self.dead:
+                raise UnavailableError("the session has just been let go", code="closed")
             line = Line(self._connect(wait))
             self._line = line  # so that it can be aborted while it opens
             try:
@@ -326,8 +326,12 @@ class Receiver(Worker):
             line.sdk._settle_message_via_mgmt_link(how.status, [one.token], dead_letter_details=details)
         except Exception as failure:  # noqa: BLE001 - translated, and reported as this delivery's outcome
             error = self._failed(failure)
-            if isinstance(error, LeaseLostError) and one.unconfirmed and not one.expired:
-                return None  # our first settlement, whose answer was lost, is what took the lock away
+            if isinstance(error, LeaseLostError) and one.unconfirmed:
+                return LeaseLostError(
+                    "the answer to the settlement was lost with the connection, and now the lock is gone: either it "
+                    "was carried out, or the message is delivered again",
+                    code="unconfirmed",
+                )
             return error
         return None
 

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from clouddirect.errors import CloudDirectError, TimeoutError, UnavailableError
+from clouddirect.errors import CloudDirectError, LeaseLostError, TimeoutError, UnavailableError
 from clouddirect.retry import Interrupt
 from clouddirect_azure.bus_receiver import Held, Receiver, Settlement
 from clouddirect_azure.bus_worker import GRACE, Job
@@ -77,7 +77,7 @@ class Receivers(ABC):
             try:
                 jobs.append((receiver, some, begin(receiver, some)))
             except CloudDirectError as error:
-                jobs.append((receiver, some, error))
+                jobs.append((receiver, some, self._gone(error)))
         ends, outcomes = time.monotonic() + timeout + GRACE, dict[Held, T | CloudDirectError]()
         for receiver, some, job in jobs:
             outcomes.update(zip(some, _outcomes(receiver, some, job, ends, timeout), strict=True))
@@ -86,6 +86,10 @@ class Receivers(ABC):
     def _alive(self, receiver: Receiver) -> Receiver:
         """Return the receiver, or one that can settle in its place."""
         return receiver
+
+    def _gone(self, error: CloudDirectError) -> CloudDirectError:
+        """Return what it means for a delivery that its receiver takes no jobs any more."""
+        return error
 
     def _add(self) -> Receiver:
         """Make a receiver; caller holds the lock."""
@@ -206,6 +210,10 @@ class SessionReceivers(Receivers):
         return outcomes
 
     # -- inside ---------------------------------------------------------------------------------------------
+
+    def _gone(self, error: CloudDirectError) -> CloudDirectError:
+        return LeaseLostError("the connection that held the session is closed, and the session free for others",
+                              code="session-lock-lost")  # fmt: skip
 
     def _receive_by(self, receiver: Receiver, count: int, interrupt: Interrupt) -> list[Held]:
         try:

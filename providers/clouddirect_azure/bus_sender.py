@@ -10,7 +10,7 @@ from azure.servicebus import ServiceBusMessage, ServiceBusSender
 
 from clouddirect.errors import CloudDirectError, TimeoutError, TooLargeError, UnavailableError
 from clouddirect_azure.bus_line import Line
-from clouddirect_azure.bus_receiver import IDLE_LIMIT
+from clouddirect_azure.bus_receiver import IDLE_CHECK, IDLE_LIMIT
 from clouddirect_azure.bus_worker import Worker
 
 __all__ = ["Limits", "Sender", "Senders"]
@@ -77,7 +77,7 @@ class Sender(Worker):
         except Exception:
             self._drop()
             raise
-        if time.monotonic() - line.used > IDLE_LIMIT:
+        if line.idle > IDLE_LIMIT:
             self.shut()
 
     def shut(self) -> None:
@@ -90,6 +90,8 @@ class Sender(Worker):
         self._quietly(self.shut)
 
     def _opened(self) -> Line:
+        if self._line is not None and self._line.idle > IDLE_CHECK:
+            self._quietly(self.look_after)
         if self._line is None:
             line = Line(self._connect())
             self._line = line  # so that it can be aborted while it opens

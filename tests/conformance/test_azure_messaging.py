@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import pytest
-from azure.servicebus import ServiceBusClient, ServiceBusMessage
+from azure.servicebus import ServiceBusClient, ServiceBusMessage, TransportType
 from emulators.servicebus import LISTEN, SEND, AccessKey, QueueSettings, ServiceBusServer
 from unit.azure.bus_fixtures import Certificates, bus_certificates, open_bus
 
@@ -106,7 +106,7 @@ class TestServiceBusMessaging(MessagingConformance):
             more = {
                 "custom_endpoint_address": self.server.endpoint,
                 "connection_verify": str(options["ca_file"]),
-                "transport_type": "Amqp",
+                "transport_type": TransportType.Amqp,
             }
         with ServiceBusClient.from_connection_string(self.server.connection_string(), **more) as client, \
                 client.get_queue_sender(queue) as sender:  # fmt: skip
