@@ -34,6 +34,7 @@ __all__ = [
     "is_download",
     "is_late_part",
     "kind_of",
+    "load",
     "once",
     "options",
     "policy",
@@ -52,6 +53,12 @@ MIB = 1 << 20
 def policy(name: str) -> str:
     """Return one of the documentation's policies, word for word."""
     return (POLICIES / f"{name}.json").read_text(encoding="utf-8")
+
+
+def load(name: str) -> dict[str, Any]:
+    """Return one of the documentation's policies as an object."""
+    loaded: dict[str, Any] = json.loads(policy(name))
+    return loaded
 
 
 def options(url: str, key: tuple[str, str], **more: Any) -> AwsStoreOptions:
@@ -139,7 +146,7 @@ def users_with(**policies: str) -> dict[str, User]:
     """Return the users of a small S3: the root, and one for each policy of the documentation, by access key."""
     return {
         ROOT[0]: User(ROOT[1]),
-        **{key: User(f"{key}-secret", json.loads(policy(name))) for key, name in policies.items()},
+        **{key: User(f"{key}-secret", load(name)) for key, name in policies.items()},
     }
 
 

@@ -1,0 +1,216 @@
+"""What S3's answers become: over a real wire, each status and code as the service sends them."""
+
+from __future__ import annotations
+
+import socket
+import traceback
+from collections.abc import Callable
+
+import pytest
+
+from clouddirect.conformance.storage_harness import content
+from clouddirect.errors import (
+    AuthenticationError,
+    ChangedError,
+    CloudDirectError,
+    ConfigurationError,
+    ContainerNotFoundError,
+    IntegrityError,
+    NotFoundError,
+    PermissionDeniedError,
+    ThrottledError,
+    TimeoutError,
+    TooLargeError,
+    UnavailableError,
+    UnsupportedError,
+)
+from clouddirect.retry import RetryPolicy
+from clouddirect_aws.store import AwsStore
+from emulators.http_line import Reply, Stall
+from unit.aws.s3_fixtures import MIB, Rig, error_reply, is_download, once
+
+ONE_ATTEMPT = {"retry": RetryPolicy(max_attempts=1)}
+
+#: status, code, class, retryable; of a PutObject
+_WRITING: list[tuple[int, str, type[CloudDirectError], bool]] = [
+    (403, "AccessDenied", PermissionDeniedError, False),
+    (403, "InvalidAccessKeyId", AuthenticationError, False),
+    (403, "SignatureDoesNotMatch", AuthenticationError, False),
+    (403, "RequestTimeTooSkewed", AuthenticationError, False),
+    (400, "ExpiredToken", AuthenticationError, False),
+    (404, "NoSuchBucket", ContainerNotFoundError, False),
+    (400, "BadDigest", IntegrityError, True),
+    (400, "XAmzContentChecksumMismatch", IntegrityError, True),
+    (400, "XAmzContentSHA256Mismatch", IntegrityError, True),
+    (400, "RequestTimeout", TimeoutError, True),
+    (400, "IncompleteBody", UnavailableError, True),
+    (400, "EntityTooLarge", TooLargeError, False),
+    (400, "MetadataTooLarge", TooLargeError, False),
+    (400, "KMS.DisabledException", ConfigurationError, False),
+    (409, "OperationAborted", UnavailableError, True),
+    (429, "TooManyRequestsException", ThrottledError, True),
+    (500, "InternalError", UnavailableError, True),
+    (501, "NotImplemented", UnsupportedError, False),
+    (503, "SlowDown", ThrottledError, True),
+    (503, "ServiceUnavailable", UnavailableError, True),
+    (418, "Unheard", CloudDirectError, False),
+    (507, "Unheard", UnavailableError, True),
+]
+
+
+@pytest.mark.parametrize(("status", "code", "kind", "retryable"), _WRITING)
+def test_writing(s3: Rig, status: int, code: str, kind: type[CloudDirectError], retryable: bool) -> None:
+    """The class, whether to try again, and where it happened; by the code, else by the status."""
+    s3.line.rule = lambda request: error_reply(status, code)
+    with pytest.raises(CloudDirectError) as failed:
+        s3.store(runtime=ONE_ATTEMPT).put("key", b"content")
+    error = failed.value
+    assert (type(error), error.retryable, error.code) == (kind, retryable, code)
+    assert (error.provider, error.operation, error.resource) == ("aws", "put", "key")
+    assert error.__cause__ is not None
+
+
+_READING = [
+    (403, "AccessDenied", PermissionDeniedError),
+    (403, "InvalidAccessKeyId", AuthenticationError),
+    (403, "SignatureDoesNotMatch", AuthenticationError),
+    (400, "ExpiredToken", AuthenticationError),
+    (404, "NoSuchKey", NotFoundError),
+    (404, "NoSuchBucket", ContainerNotFoundError),
+    (403, "InvalidObjectState", UnavailableError),
+    (412, "PreconditionFailed", ChangedError),
+]
+
+
+@pytest.mark.parametrize(("status", "code", "kind"), _READING)
+@pytest.mark.parametrize("ask", [AwsStore.get, AwsStore.stat], ids=["get", "stat"])
+def test_reading(
+    s3: Rig, status: int, code: str, kind: type[CloudDirectError], ask: Callable[[AwsStore, str], object]
+) -> None:
+    """A HEAD is answered without a body, so without a code; the error is the one that a GET would have told."""
+    s3.line.rule = lambda request: error_reply(status, code)
+    with pytest.raises(CloudDirectError) as failed:
+        ask(s3.store(runtime=ONE_ATTEMPT), "key")
+    assert type(failed.value) is kind
+    assert not failed.value.retryable
+
+
+def test_a_reader_who_may_not_list_is_never_told_missing(s3: Rig) -> None:
+    """Without s3:ListBucket a missing key reads as forbidden; the error says what to allow."""
+    policy = s3.server.users["reader"].policy
+    assert policy is not None
+    del policy["Statement"][1]
+    store = s3.store(("reader", "reader-secret"))
+    for ask in (store.exists, store.get, store.stat):
+        with pytest.raises(PermissionDeniedError, match="s3:ListBucket"):
+            ask("missing")
+    s3.store().put("there", b"content")
+    assert store.exists("there")
+
+
+def test_the_policies_are_as_narrow_as_they_say(s3: Rig) -> None:
+    """Each of the documentation's policies permits its side, and nothing of the others'."""
+    s3.store().put("kept", b"content")
+    writer, reader, remover = (s3.store((name, f"{name}-secret")) for name in ("writer", "reader", "remover"))
+    writer.put("new", content(6 * MIB))
+    assert reader.get("new") == content(6 * MIB)
+    assert not reader.exists("missing")
+    remover.delete("new")
+    for refused in (
+        lambda: writer.get("kept"), lambda: writer.delete("kept"), lambda: list(writer.list()),
+        lambda: reader.put("kept", b"other"), lambda: reader.delete("kept"),
+        lambda: remover.get("kept"), lambda: remover.put("kept", b"other"), lambda: list(remover.list()),
+    ):  # fmt: skip
+        with pytest.raises(PermissionDeniedError):
+            refused()
+
+
+def test_throttling_is_waited_out(s3: Rig) -> None:
+    """SlowDown is tried again, by core, after the time that the service names."""
+    s3.line.rule = once(error_reply(503, "SlowDown", {"Retry-After": "1"}), lambda request: True)
+    s3.store().put("slow", b"content")
+    assert len(s3.line.seen) == 2
+    s3.line.rule = lambda request: error_reply(503, "SlowDown", {"Retry-After": "7"})
+    with pytest.raises(ThrottledError) as failed:
+        s3.store(runtime=ONE_ATTEMPT).put("slow", b"content")
+    assert failed.value.retry_after == 7.0
+
+
+def test_the_sdk_does_not_retry(s3: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One attempt of core is one request, whatever the SDK was told elsewhere."""
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "5")
+    monkeypatch.setenv("AWS_RETRY_MODE", "standard")
+    s3.line.rule = lambda request: error_reply(500, "InternalError")
+    with pytest.raises(UnavailableError):
+        s3.store(runtime=ONE_ATTEMPT).put("key", b"content")
+    assert len(s3.line.seen) == 1
+
+
+def test_another_region_is_found_or_named(s3: Rig) -> None:
+    """The SDK repeats a request in the region that S3 names; where that does not help, the error names it."""
+    moved = error_reply(301, "PermanentRedirect", {"x-amz-bucket-region": "eu-west-1"})
+    s3.line.rule = once(moved, lambda request: True)
+    s3.store().put("moved", content(2 * MIB))
+    assert s3.objects["moved"].body == content(2 * MIB)
+    assert "/eu-west-1/s3/" in s3.line.seen[-1].headers["authorization"]
+    s3.line.rule = lambda request: moved
+    with pytest.raises(ConfigurationError, match="eu-west-1; set region"):
+        s3.store().put("moved", b"content")
+    malformed = error_reply(400, "AuthorizationHeaderMalformed", Region="eu-north-1")
+    s3.line.rule = lambda request: malformed
+    with pytest.raises(ConfigurationError, match="eu-north-1"):
+        s3.store().put("moved", b"content")
+
+
+def test_no_answer_is_a_timeout(s3: Rig) -> None:
+    """A service that takes a request and says nothing costs the stall timeout, then `TimeoutError`."""
+    s3.store().put("silent", b"content")
+    s3.line.rule = lambda request: Stall(0, of="response") if is_download(request) else Stall(7)
+    runtime = {**ONE_ATTEMPT, "stall_timeout": 0.5}
+    for call in (
+        lambda store: store.get("silent"), lambda store: store.put("silent", b"content"),
+        lambda store: store.put("silent", content(12 * MIB)),
+    ):  # fmt: skip
+        with pytest.raises(TimeoutError) as failed:
+            call(s3.store(runtime=runtime, connect_timeout=0.5))
+        assert failed.value.retryable
+
+
+def test_nobody_there_is_unavailable() -> None:
+    """A port on which nothing listens, and a name that does not resolve, are told as such and not as missing."""
+    from unit.aws.s3_fixtures import ROOT, options
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with AwsStore(options(f"http://127.0.0.1:{port}", ROOT)) as store:
+        found = store.runtime.retry
+        assert found.max_attempts > 1
+        result = store.check("read")
+    assert result.status == "failed"
+    assert isinstance(result.error, UnavailableError)
+
+
+def test_a_server_that_ignores_ranges_is_not_believed(s3: Rig) -> None:
+    """A whole object in answer to a range would be put together wrongly; it is refused."""
+    s3.store().put("whole", content(1000))
+    s3.line.rule = lambda request: Reply(200, {"ETag": '"x"'}, content(1000)) if is_download(request) else None
+    with pytest.raises(IntegrityError, match="range"):
+        s3.store().open("whole", 10, 10)
+
+
+def test_no_secret_is_quoted(s3: Rig) -> None:
+    """A signature that does not match is answered with the signed request, session token included; none of it shows."""
+    secret, token = "the-wrong-secret", "a-session-token-that-is-secret"
+    store = s3.store(("AKIAROOT", secret), session_token=token)
+    for call in (lambda: store.get("key"), lambda: store.put("key", b"content"), lambda: store.stat("key")):
+        with pytest.raises(AuthenticationError) as failed:
+            call()
+        shown = "".join(traceback.format_exception(failed.value)) + repr(failed.value) + repr(store)
+        assert secret not in shown
+        assert token not in shown
+    quoted = error_reply(403, "SignatureDoesNotMatch", Message=f"it was x-amz-security-token:{token}")
+    s3.line.rule = lambda request: quoted
+    with pytest.raises(AuthenticationError) as failed:
+        store.put("key", b"content")
+    assert token not in "".join(traceback.format_exception(failed.value))
