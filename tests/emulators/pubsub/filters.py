@@ -41,7 +41,7 @@ class _Reader:
 
     def __init__(self, expression: str) -> None:
         self._expression = expression
-        self._tokens = [*_tokens(expression), ""]
+        self._tokens = [*_tokens(expression), "", ""]  # the end, and what lies behind it
         self._at = 0
 
     def expression(self) -> Matcher:
