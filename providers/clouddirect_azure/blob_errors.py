@@ -80,6 +80,11 @@ _BY_CODE: dict[str, _Verdict] = {
     "InsufficientAccountPermissions": _Verdict(PermissionDeniedError, _DENIED),
     "InternalError": _BROKEN,
     "InvalidAuthenticationInfo": _Verdict(AuthenticationError, _UNKNOWN_CREDENTIAL),
+    "InvalidBlobOrBlock": _Verdict(
+        PreconditionFailedError,
+        "somebody has left blocks under this key with names of another length; Azure discards them after a week, "
+        "use another key until then",
+    ),
     "InvalidBlobType": _Verdict(
         PreconditionFailedError, "what is stored there is an append or page blob, which cannot be overwritten in blocks"
     ),

@@ -12,10 +12,17 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from azure.core.rest import HttpResponse
 
-from clouddirect.errors import ChangedError, IntegrityError, PreconditionFailedError, UnavailableError
+from clouddirect.errors import (
+    ChangedError,
+    IntegrityError,
+    NotFoundError,
+    PreconditionFailedError,
+    UnavailableError,
+)
 from clouddirect.storage import RangeRead, StoredFile
 from clouddirect_azure.blob_headers import described, md5_hex, quoted
 from clouddirect_azure.blob_http import BlobHttp
@@ -28,9 +35,10 @@ _MAX_REMEMBERED = 1024
 
 
 def stat(http: BlobHttp, key: str, version: str | None, timeout: float) -> StoredFile:
-    """Return a blob's properties; `PreconditionFailedError` if it is not of this version."""
+    """Return a blob's properties; `ChangedError` if it is not of this version."""
     headers = {} if version is None else {"If-Match": quoted(version)}
-    return described(key, http.send("HEAD", key, timeout, headers=headers).headers)
+    with _changes_told():
+        return described(key, http.send("HEAD", key, timeout, headers=headers).headers)
 
 
 class Ranges:
@@ -43,14 +51,8 @@ class Ranges:
 
     def read(self, key: str, offset: int, length: int | None, version: str | None, timeout: float) -> RangeRead:
         """Begin to read; see ``StorePrimitives._read``."""
-        try:
-            if length == 0:
-                return _nothing(stat(self._http, key, version, timeout))
-            return self._read(key, offset, length, version, timeout)
-        except PreconditionFailedError as error:
-            raise ChangedError("the blob was replaced while it was read; read it again", code=error.code) from None
-
-    def _read(self, key: str, offset: int, length: int | None, version: str | None, timeout: float) -> RangeRead:
+        if length == 0:
+            return _nothing(stat(self._http, key, version, timeout))
         verified = version is None or not self._has_digest(key, version)
         first = _Request(self._http, key, version, timeout)
         most = min(length or _MAX_VERIFIED, _MAX_VERIFIED) if verified else length
@@ -96,11 +98,16 @@ class _Request:
         if self.version is not None:
             headers["If-Match"] = quoted(self.version)
         try:
-            return self._http.send("GET", self._key, self._timeout, headers=headers, stream=True)
+            with _changes_told():
+                response = self._http.send("GET", self._key, self._timeout, headers=headers, stream=True)
         except UnavailableError as error:
             if error.code == "InvalidRange":
                 return None
             raise
+        if not response.headers.get("content-range", "").startswith(f"bytes {offset}-"):
+            response.close()
+            raise UnavailableError("the answer is not the range that was asked for")
+        return response
 
 
 class _Reading:
@@ -143,10 +150,24 @@ class _Reading:
 
     def _answer(self, offset: int, end: int, *, verified: bool) -> HttpResponse:
         if self._response is None:
-            self._response = self._request.send(offset, end - offset, verified)
+            try:
+                self._response = self._request.send(offset, end - offset, verified)
+            except NotFoundError as error:
+                raise ChangedError("the blob was deleted while it was being read", code=error.code) from None
         if self._response is None:
             raise ChangedError("the blob became shorter while it was being read; read it again")
         return self._response
+
+
+@contextmanager
+def _changes_told() -> Iterator[None]:
+    """A version that is no longer there is `ChangedError`."""
+    try:
+        yield
+    except PreconditionFailedError as error:
+        if error.code in ("ConditionNotMet", "412"):
+            raise ChangedError("the blob was replaced while it was read; read it again", code=error.code) from None
+        raise
 
 
 def _nothing(file: StoredFile) -> RangeRead:

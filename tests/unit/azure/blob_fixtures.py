@@ -77,11 +77,11 @@ class Blobs:
         )
         return self.opened.enter_context(client)
 
-    def put_without_md5(self, key: str, data: bytes) -> None:
+    def put_without_md5(self, key: str, data: bytes, block: str = "AAAA") -> None:
         """Store a blob as most programs do: in blocks, with no digest of the whole."""
         blob = self.sdk.get_blob_client(key)
-        blob.stage_block("AAAA", data)
-        blob.commit_block_list(["AAAA"])
+        blob.stage_block(block, data)
+        blob.commit_block_list([block])
 
 
 @pytest.fixture(scope="session")
