@@ -129,7 +129,8 @@ def measure(way: str, direction: str, url: str, key: str, path: Path) -> tuple[f
 
     command = [sys.executable, __file__, "--work", way, direction, url, key, str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdin is not None and child.stdout is not None
+        assert child.stdin is not None
+        assert child.stdout is not None
         if child.stdout.readline() != "ready\n":
             raise SystemExit(f"the child for {way} failed")
         process = psutil.Process(child.pid)

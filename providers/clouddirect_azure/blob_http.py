@@ -14,6 +14,7 @@ import hmac
 import logging
 import re
 import socket
+import threading
 import uuid
 from collections.abc import Mapping
 from email.utils import formatdate
@@ -36,7 +37,7 @@ from clouddirect_azure.store_options import AzureStoreOptions
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
 
-__all__ = ["API_VERSION", "BlobHttp", "TOKEN_SCOPE"]
+__all__ = ["API_VERSION", "BlobHttp"]
 
 #: The first one whose listings tell every name; any account takes it.
 API_VERSION = "2021-12-02"
@@ -82,7 +83,7 @@ class BlobHttp:
             connection_verify=str(options.ca_file) if options.ca_file else options.verify_tls,
             connection_data_block_size=_RECEIVE_SIZE,
         )
-        policies = [_Bearer(credential, TOKEN_SCOPE)] if credential is not None else []
+        policies = [_Bearer(credential)] if credential is not None else []
         self._pipeline: Pipeline[HttpRequest, HttpResponse] = Pipeline(self.transport, policies)
         logging.getLogger("urllib3.connectionpool").addFilter(_hide_signatures)
 
@@ -165,7 +166,16 @@ class BlobHttp:
 
 
 class _Bearer(BearerTokenCredentialPolicy[HttpRequest, HttpResponse]):
-    """Adds Entra tokens; a part that has to be sent again after a challenge is sent from its first byte."""
+    """Adds Entra tokens: many requests at once ask for one, and a part that has to be sent again after a challenge is
+    sent from its first byte."""
+
+    def __init__(self, credential: TokenCredential) -> None:
+        super().__init__(credential, TOKEN_SCOPE)
+        self._lock = threading.Lock()
+
+    def on_request(self, request: Any) -> None:
+        with self._lock:
+            super().on_request(request)
 
     def on_challenge(self, request: Any, response: Any) -> bool:
         again: bool = super().on_challenge(request, response)

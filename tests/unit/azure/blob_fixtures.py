@@ -8,7 +8,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 from azure.storage.blob import ContainerClient, ContainerSasPermissions, generate_container_sas
@@ -19,8 +20,18 @@ from clouddirect_azure.store import AzureStore
 from clouddirect_azure.store_options import AzureStoreOptions
 from emulators.azurite import ACCOUNT, Azurite, azurite
 from emulators.http_line import Fault, HttpLine, Request
+from unit.azure.bus_fixtures import Certificates
 
-__all__ = ["AT_ONCE", "Blobs", "blob_server", "blobs", "container_sas", "new_container"]
+__all__ = [
+    "AT_ONCE",
+    "Blobs",
+    "SecureBlobs",
+    "blob_server",
+    "blobs",
+    "container_sas",
+    "new_container",
+    "secure_blobs",
+]
 
 _COUNTER = itertools.count(1)
 _ENDS = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
@@ -98,3 +109,21 @@ def blobs(blob_server: Azurite) -> Iterator[Blobs]:
     new_container(blob_server, container)
     with ExitStack() as opened:
         yield Blobs(blob_server, container, opened)
+
+
+class SecureBlobs(NamedTuple):
+    """Azurite over TLS, where it takes Entra tokens, with the container ``images``; ``authority`` vouches for it."""
+
+    server: Azurite
+    authority: Path
+
+
+@pytest.fixture(scope="session")
+def secure_blobs(bus_certificates: Certificates) -> Iterator[SecureBlobs]:
+    """One server over TLS for all tests of a process."""
+    with azurite((bus_certificates.chain, bus_certificates.key)) as server:
+        with ContainerClient.from_connection_string(
+            server.connection_string(), "images", connection_verify=str(bus_certificates.authority)
+        ) as client:
+            client.create_container()
+        yield SecureBlobs(server, bus_certificates.authority)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -29,10 +29,9 @@ from clouddirect.errors import (
 )
 from clouddirect.retry import RetryPolicy
 from clouddirect_azure.store import AzureStore
-from emulators.azurite import Azurite, azurite
 from emulators.http_line import Cut, Reply
 from emulators.processes import free_port
-from unit.azure.blob_fixtures import Blobs
+from unit.azure.blob_fixtures import Blobs, SecureBlobs
 
 _ONCE = {"retry": RetryPolicy(max_attempts=1)}
 
@@ -199,37 +198,20 @@ def test_broken_connections(blobs: Blobs) -> None:
         assert failed.value.maybe_own_write is (of == "request")
 
 
-@pytest.fixture(scope="module")
-def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Azurite, Path]]:
-    """Azurite over TLS, and the file with its certificate authority."""
-    import trustme
-
-    directory = tmp_path_factory.mktemp("tls")
-    authority, chain, key = directory / "authority.pem", directory / "chain.pem", directory / "key.pem"
-    maker = trustme.CA()
-    issued = maker.issue_cert("127.0.0.1", "localhost")
-    maker.cert_pem.write_to_path(str(authority))
-    issued.private_key_pem.write_to_path(str(key))
-    for number, part in enumerate(issued.cert_chain_pems):
-        part.write_to_path(str(chain), append=number > 0)
-    with azurite((chain, key)) as server:
-        yield server, authority
-
-
-def test_untrusted_certificate(secure: tuple[Azurite, Path], tmp_path: Path) -> None:
+def test_untrusted_certificate(secure_blobs: SecureBlobs, tmp_path: Path) -> None:
     """An authority that is not known is refused at once, with the remedy; a named one is trusted."""
-    server, authority = secure
+    server, authority = secure_blobs
     with pytest.raises(UnavailableError, match="ca_file") as refused:
-        _store_at(server.url(), account_key=server.key).get("key")
+        _store_at(server.url(), account_key=server.key).get("no such key")
     assert not refused.value.retryable
     for options in ({"ca_file": authority}, {"verify_tls": False}):
-        with pytest.warns() if "verify_tls" in options else ExitStack(), pytest.raises(ContainerNotFoundError):
-            _store_at(server.url(), account_key=server.key, **options).get("key")
+        with pytest.warns() if "verify_tls" in options else ExitStack(), pytest.raises(NotFoundError):
+            _store_at(server.url(), account_key=server.key, **options).get("no such key")
     broken = tmp_path / "broken.pem"
     broken.write_text("no certificate")
     for file in (broken, tmp_path / "missing.pem"):
         with pytest.raises(ConfigurationError, match="ca_file"):
-            _store_at(server.url(), account_key=server.key, ca_file=file).get("key")
+            _store_at(server.url(), account_key=server.key, ca_file=file).get("no such key")
 
 
 def test_no_signature_in_any_traceback(blobs: Blobs) -> None:
