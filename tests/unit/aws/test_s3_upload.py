@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Callable
 
 import pytest
 
 from clouddirect.conformance.storage_harness import content
 from clouddirect.errors import AlreadyExistsError, PermissionDeniedError, PreconditionFailedError
+from clouddirect.retry import RetryPolicy
 from clouddirect.storage import StoreRuntime
 from clouddirect_aws.store import AwsStore
 from emulators.http_line import Cut, Damage, Fault, HttpLine, LoseReply, Reply, Request
+from emulators.tcp_line import TcpLine
 from unit.aws.s3_fixtures import (
     BUCKET,
     MIB,
@@ -176,3 +179,22 @@ def test_a_beginning_whose_answer_is_lost_begins_again(s3: Rig, fault: Fault) ->
     s3.line.rule = once(fault, begins)
     s3.store().put("begun", content(6 * MIB))
     assert s3.objects["begun"].body == content(6 * MIB)
+
+
+def test_a_pause_while_sending_is_no_dead_line(s3: Rig) -> None:
+    """A line that halts for less than the stall timeout costs no attempt, however short the connect timeout is."""
+    with TcpLine(s3.server.port) as line:
+        runtime = StoreRuntime(part_size=5 * MIB, concurrency=1, retry=RetryPolicy(max_attempts=1), stall_timeout=20.0)
+        with AwsStore(options(f"http://127.0.0.1:{line.port}", ROOT, connect_timeout=0.3), runtime) as store:
+            store.put("before", b"content")
+            halts: list[threading.Timer] = []
+
+            def halt(count: int) -> None:
+                if not halts:
+                    line.stall()
+                    halts.append(threading.Timer(1.5, line.resume))
+                    halts[0].start()
+
+            store.put("paused", Pipe(content(30 * MIB)), progress=halt)
+            halts[0].join()
+    assert s3.objects["paused"].body == content(30 * MIB)
