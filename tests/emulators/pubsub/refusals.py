@@ -9,7 +9,7 @@ import grpc
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-__all__ = ["Refusal", "already_exists", "failed_precondition", "invalid", "not_found"]
+__all__ = ["Refusal", "already_exists", "failed_precondition", "invalid", "missing"]
 
 
 class Refusal(Exception):
@@ -45,9 +45,9 @@ def invalid(message: str) -> Refusal:
     return Refusal(grpc.StatusCode.INVALID_ARGUMENT, message)
 
 
-def not_found(message: str) -> Refusal:
-    """NOT_FOUND."""
-    return Refusal(grpc.StatusCode.NOT_FOUND, message)
+def missing(name: str) -> Refusal:
+    """NOT_FOUND for a topic, a subscription or a snapshot."""
+    return Refusal(grpc.StatusCode.NOT_FOUND, f"Resource not found (resource={name.rsplit('/', 1)[-1]}).")
 
 
 def already_exists(message: str) -> Refusal:

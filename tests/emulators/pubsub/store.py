@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from .checks import check_name
 from .lanes import Entry, Published
-from .refusals import already_exists, failed_precondition, not_found
+from .refusals import already_exists, failed_precondition, missing
 from .subscription import Subscription
 from .wire import message_class
 
@@ -19,6 +20,7 @@ __all__ = ["DELETED_TOPIC", "Snapshot", "Store", "Topic"]
 #: What a subscription names as its topic once that was deleted (documented at ``Subscription.topic``).
 DELETED_TOPIC = "_deleted-topic_"
 
+_T = TypeVar("_T")
 _PubsubMessage = message_class("PubsubMessage")
 
 
@@ -49,22 +51,16 @@ class Store:
         self._numbers = itertools.count(1)
 
     def topic(self, name: str) -> Topic:
-        """Return a topic, or refuse with NOT_FOUND."""
-        if name not in self.topics:
-            raise not_found(f"Resource not found (resource={name.rsplit('/', 1)[-1]}).")
-        return self.topics[name]
+        """Return a topic, or refuse with NOT_FOUND (INVALID_ARGUMENT for what is no name)."""
+        return _named(self.topics, name, "topics")
 
     def subscription(self, name: str) -> Subscription:
-        """Return a subscription, or refuse with NOT_FOUND."""
-        if name not in self.subscriptions:
-            raise not_found(f"Resource not found (resource={name.rsplit('/', 1)[-1]}).")
-        return self.subscriptions[name]
+        """Return a subscription, or refuse as `topic` does."""
+        return _named(self.subscriptions, name, "subscriptions")
 
     def snapshot(self, name: str) -> Snapshot:
-        """Return a snapshot, or refuse with NOT_FOUND."""
-        if name not in self.snapshots:
-            raise not_found(f"Resource not found (resource={name.rsplit('/', 1)[-1]}).")
-        return self.snapshots[name]
+        """Return a snapshot, or refuse as `topic` does."""
+        return _named(self.snapshots, name, "snapshots")
 
     def publish(self, topic: Topic, messages: Iterable[Any]) -> list[str]:
         """Give messages their ids and times, hand them to the topic's subscriptions, and return the ids."""
@@ -134,7 +130,7 @@ class Store:
         subscription = self.subscription(name)
         del self.subscriptions[name]
         self._detach(subscription)
-        subscription.end(not_found(f"Resource not found (resource={name.rsplit('/', 1)[-1]})."))
+        subscription.end(missing(name))
 
     def detach(self, name: str) -> None:
         """Cut a subscription from its topic; its messages are dropped, pulls fail (DetachSubscription)."""
@@ -165,3 +161,10 @@ class Store:
         topic = self.topics.get(snapshot.config.topic)
         if topic is not None:
             topic.snapshots.pop(name, None)
+
+
+def _named(found: Mapping[str, _T], name: str, kind: str) -> _T:
+    if name not in found:
+        check_name(name, kind)
+        raise missing(name)
+    return found[name]

@@ -80,6 +80,8 @@ def test_over_a_thousand_messages_or_ten_megabytes_are_refused(
 def test_a_missing_topic_is_not_found(clients: Clients) -> None:
     with pytest.raises(NotFound, match="missing"):
         clients.publish("projects/clinic/topics/missing", b"x")
+    with pytest.raises(InvalidArgument, match="nonsense"):
+        clients.publish("nonsense", b"x")
 
 
 def test_calls_are_counted(server: PubSubServer, clients: Clients, topic: str) -> None:
