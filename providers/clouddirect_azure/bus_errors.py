@@ -17,6 +17,7 @@ from azure.core.exceptions import ClientAuthenticationError
 from azure.servicebus._pyamqp.error import AMQPConnectionError, AuthenticationException, TokenAuthFailure, TokenExpired
 from azure.servicebus.exceptions import (
     MessageLockLostError,
+    MessageSizeExceededError,
     OperationTimeoutError,
     ServiceBusAuthenticationError,
     ServiceBusError,
@@ -121,6 +122,8 @@ def _translate(chain: list[BaseException]) -> CloudDirectError:
     for error in chain:
         if isinstance(error, (MessageLockLostError, SessionLockLostError)):
             return LeaseLostError(_LOST, code="lock-lost")
+        if isinstance(error, MessageSizeExceededError):
+            return TooLargeError("the message is larger than the queue permits", code="message-size-exceeded")
         if isinstance(error, socket.gaierror):
             return UnavailableError("the namespace's host name cannot be resolved; check it and the network")
         if isinstance(error, (OperationTimeoutError, builtins.TimeoutError)):

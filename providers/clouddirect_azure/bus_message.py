@@ -68,7 +68,7 @@ def size_of(message: Message) -> int:
             size += len(text.encode())
     size += 6 * len(message.content_type or "")  # as JSON, if need be: \\uXXXX, and two of them beyond the first plane
     if len(message.id) > MAX_ID or (message.ordering_key and len(message.ordering_key) > MAX_ID):
-        size += 6 * (len(message.id) + len(message.ordering_key or ""))  # as JSON: \uXXXX
+        size += 6 * (len(message.id) + len(message.ordering_key or ""))
     else:
         size += 4 * (len(message.id) + len(message.ordering_key or message.id))
     for name, value in message.attributes.items():
@@ -98,7 +98,7 @@ def to_bus(message: Message, *, sessions: bool, now: datetime) -> ServiceBusMess
     if RESERVED in properties:
         more["attributes"] = {RESERVED: properties.pop(RESERVED)}
     if more:
-        properties[RESERVED] = json.dumps({"v": 1, **more}, separators=(",", ":"))
+        properties[RESERVED] = json.dumps({"v": 1, **more}, ensure_ascii=False, separators=(",", ":"))
     bus = ServiceBusMessage(
         message.body,
         application_properties=properties or None,
@@ -165,7 +165,7 @@ def _body(bus: ServiceBusReceivedMessage) -> bytes:
         return b""
     if isinstance(body, (bytes, bytearray, memoryview)):
         return bytes(body)  # the SDK gives an AMQP string as its UTF-8
-    return body.encode() if isinstance(body, str) else _json(body).encode()
+    return _text(body).encode()
 
 
 def _json(value: object) -> str:
