@@ -28,12 +28,14 @@ MAX_REQUEST_BYTES = 10_000_000 - 1024
 
 _RESERVED = "clouddirect"
 _CONTINUED = "clouddirect."
+_TAKEN = ("goog", _CONTINUED)
 _MAX_ATTRIBUTES = 100
 _MAX_NAME_BYTES = 256
 _MAX_VALUE_BYTES = 1024
 _MAX_KEY_BYTES = 1024
 _VERSION = 1
-_FIELDS = ("id", "correlation_id", "content_type", "subject")
+_OPTIONAL = ("correlation_id", "content_type", "subject")
+_FIELDS = ("id", *_OPTIONAL)
 
 #: Messages up to this size need not be measured exactly: as many of them as a request may hold always fit.
 _SMALL = MAX_REQUEST_BYTES // MAX_REQUEST_MESSAGES
@@ -47,23 +49,21 @@ _scan = json.JSONDecoder().raw_decode
 
 
 def check(message: Message) -> None:
-    """Refuse what Pub/Sub cannot carry.
+    """Refuse an ordering key that Pub/Sub cannot carry.
 
     Raises:
-        InvalidMessageError: the ordering key is too long, or what is beside the body does not fit into 100 attributes.
+        InvalidMessageError: it is too long.
     """
     key = message.ordering_key
     if key is not None and len(key.encode()) > _MAX_KEY_BYTES:
         raise InvalidMessageError(f"Message.ordering_key has more than {_MAX_KEY_BYTES:,} bytes, Pub/Sub's limit")
-    if _bound(message) > _SMALL:
-        _attributes(message)
 
 
 def measure(message: Message) -> int:
     """Return the bytes that a message takes in a publish request, or, where it is small, an upper bound of them.
 
     Raises:
-        InvalidMessageError: as `check`.
+        InvalidMessageError: what is beside the body does not fit into 100 attributes.
     """
     bound = _bound(message)
     if bound <= _SMALL:
@@ -127,18 +127,17 @@ def _fields(message: Message) -> dict[str, Any]:
 
 
 def _attributes(message: Message) -> dict[str, str]:
-    own = [f'"v":{_VERSION}']
-    for name in _FIELDS:
+    own = f'"v":{_VERSION},"id":{_quoted(message.id)}'
+    for name in _OPTIONAL:
         value = getattr(message, name)
         if value is not None:
-            own.append(f'"{name}":{_quoted(value)}')
-    plain, carried = dict(message.attributes), {}
+            own += f',"{name}":{_quoted(value)}'
+    plain: dict[str, str] = {}
+    carried: dict[str, str] = {}
     for name, value in message.attributes.items():
-        if not _fits(name, value):
-            carried[name] = plain.pop(name)
+        (plain if _fits(name, value) else carried)[name] = value
     while True:
-        rest = [f'"attributes":{_quoted(carried)}'] if carried else []
-        pieces = _pieces("{" + ",".join(own + rest) + "}")
+        pieces = _pieces(f'{{{own},"attributes":{_quoted(carried)}}}' if carried else f"{{{own}}}")
         over = len(plain) + len(pieces) - _MAX_ATTRIBUTES
         if over <= 0:
             plain.update(pieces)
@@ -154,7 +153,7 @@ def _attributes(message: Message) -> dict[str, str]:
 
 def _fits(name: str, value: str) -> bool:
     """Whether Pub/Sub takes this pair as an attribute of ours."""
-    if name.startswith(("goog", _CONTINUED)) or name == _RESERVED:
+    if name.startswith(_TAKEN) or name == _RESERVED:
         return False
     # a character takes at most four bytes, so most texts need not be encoded to be measured
     return (len(name) * 4 <= _MAX_NAME_BYTES or len(name.encode()) <= _MAX_NAME_BYTES) and (

@@ -117,7 +117,7 @@ def test_more_than_all_attributes_hold_is_refused_before_sending(pubsub: PubSub)
     with pytest.raises(InvalidMessageError, match=r"Message\.attributes"):
         broker.send(queue, Message(body=b"x", attributes={"long": "x" * 110_000}))
     with pytest.raises(InvalidMessageError, match=r"Message\.attributes"):
-        check(Message(body=b"x", subject="x" * 110_000))
+        measure(Message(body=b"x", subject="x" * 110_000))
     assert pubsub.server.calls["Publish"] == before
 
 
