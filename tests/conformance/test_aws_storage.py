@@ -16,7 +16,17 @@ from clouddirect_aws.store import AwsStore
 from emulators.http_line import Damage, HttpLine
 from emulators.ministack import ministack
 from emulators.s3.server import S3Server
-from unit.aws.s3_fixtures import BUCKET, ROOT, fault_rule, is_download, options, policy, requests_since, users_with
+from unit.aws.s3_fixtures import (
+    BUCKET,
+    ROOT,
+    fault_rule,
+    is_download,
+    load,
+    options,
+    policy,
+    requests_since,
+    users_with,
+)
 
 MIB = 1 << 20
 Key = tuple[str, str]
@@ -122,3 +132,12 @@ class TestAwsStorageOfWholeChecksums(_Bucket):
     @pytest.fixture(autouse=True)
     def _service(self, on_our_own: Service) -> None:
         self._begin(on_our_own)
+
+
+def test_the_lifecycle_rule_is_accepted(on_ministack: Service) -> None:
+    """The documentation's rule for abandoned uploads is one that the service takes."""
+    with AwsStore(options(f"http://127.0.0.1:{on_ministack.port}", on_ministack.root)) as store:
+        sdk: Any = store.native
+        sdk.put_bucket_lifecycle_configuration(Bucket=BUCKET, LifecycleConfiguration=load("aws-s3-lifecycle"))
+        (rule,) = sdk.get_bucket_lifecycle_configuration(Bucket=BUCKET)["Rules"]
+    assert rule["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 2}

@@ -16,7 +16,7 @@ from clouddirect.storage import StoredFile, StoredPrefix, StoreRuntime
 from clouddirect_aws.store import AwsStore
 from clouddirect_aws.store_options import AwsStoreOptions
 from emulators.http_line import Fault, Request
-from unit.aws.s3_fixtures import BUCKET, MIB, ROOT, Rig, is_download, load, options
+from unit.aws.s3_fixtures import BUCKET, MIB, POLICIES, ROOT, Rig, is_download, load, options, policy
 
 ON_AWS = {"container": BUCKET, "region": "eu-central-1", "access_key_id": ROOT[0], "secret_access_key": ROOT[1]}
 
@@ -174,3 +174,11 @@ def test_parts_of_any_size_are_declared_as_they_are(s3: Rig) -> None:
         with store.open("parts") as stream:
             assert stream.read() == content(15 * MIB)
             assert stream.file.verified == stored.verified
+
+
+@pytest.mark.parametrize("name", ["aws-s3-write", "aws-s3-read", "aws-s3-delete", "aws-s3-lifecycle"])
+def test_the_documentation_holds_the_policies_word_for_word(name: str) -> None:
+    """What a reader copies from the page is what the tests load."""
+    page = (POLICIES.parent / "aws-s3.md").read_text(encoding="utf-8")
+    assert f"```json\n{policy(name)}```\n" in page
+    assert f"(policies/{name}.json)" in page
