@@ -140,7 +140,7 @@ class JsonApi:
     def _compose(self, request: Request, caller: Caller, bucket: str, name: str) -> Response:
         caller.need("create")
         caller.need("get")
-        self._may_replace(caller, bucket, name, _conditions(request))
+        self._store.check_put(bucket, name, _conditions(request), caller)
         asked = request.json()
         sources = []
         for source in asked.get("sourceObjects", []):
@@ -170,7 +170,7 @@ class JsonApi:
         fields, data = _multipart(request) if kind == "multipart" else _plain(request)
         name = str(request.query.get("name") or fields.get("name", ""))
         conditions = _conditions(request)
-        self._may_replace(caller, bucket, name, conditions)
+        self._store.check_put(bucket, name, conditions, caller)
         declared = {**_declared(fields), **declared_hashes(request.headers)}
         stored = self._store.put(bucket, name, data, fields, conditions=conditions, declared=declared)
         return Response.of_json(stored.resource(self._base))
@@ -179,10 +179,10 @@ class JsonApi:
         fields = request.json()
         name = str(request.query.get("name") or fields.get("name", ""))
         conditions = _conditions(request)
-        self._may_replace(caller, bucket, name, conditions)
+        self._store.check_put(bucket, name, conditions, caller)
         if "contentType" not in fields and "x-upload-content-type" in request.headers:
             fields["contentType"] = request.headers["x-upload-content-type"]
-        session = Session(bucket, name, fields, conditions, _declared(fields), caller.may("delete"))
+        session = Session(bucket, name, fields, conditions, _declared(fields), caller)
         upload_id = self._uploads.begin(session)
         location = (
             f"{self._base}/upload/storage/v1/b/{bucket}/o?uploadType=resumable&name={quote(name, safe='')}"
@@ -195,13 +195,6 @@ class JsonApi:
             return self._uploads.cancel(upload_id)
         session = self._uploads.session(upload_id)
         return self._uploads.receive(session, request.body, request.headers, self._base)
-
-    def _may_replace(self, caller: Caller, bucket: str, name: str, conditions: Conditions) -> None:
-        """Refuse without the permission to delete where an object would be replaced."""
-        found = self._store.find(bucket, name)
-        conditions.check(found)
-        if found is not None:
-            caller.need("delete")
 
 
 def _conditions(request: Request) -> Conditions:

@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 import google_crc32c
 
+from .access import Caller
 from .errors import bad_request, no_such_bucket, no_such_key, precondition_failed
 
 __all__ = ["Bucket", "Buffer", "Conditions", "Store", "StoredObject", "check_hashes", "crc32c_text", "md5_text"]
@@ -205,6 +206,13 @@ class Store:
                 raise no_such_key(bucket, name)
             conditions.check(found)
             return found
+
+    def check_put(self, bucket: str, name: str, conditions: Conditions, caller: Caller) -> None:
+        """Refuse with 412 where the preconditions do not hold, with 403 who replaces without being allowed to."""
+        found = self.find(bucket, name)
+        conditions.check(found)
+        if found is not None:
+            caller.need("delete")
 
     def put(
         self,

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .access import Caller
 from .errors import HttpError, bad_request, no_such_upload
 from .http import Body, Response
 from .objects import Buffer, Conditions, Store, StoredObject, check_hashes
@@ -38,7 +39,7 @@ class Session:
     fields: Mapping[str, Any]
     conditions: Conditions
     declared: dict[str, str]
-    overwrites: bool
+    caller: Caller
     data: Buffer = b""
     size: int = 0
     stored: StoredObject | None = None
@@ -132,6 +133,7 @@ class Uploads:
         self._multiparts.clear()
 
     def _finish(self, session: Session, base: str) -> Response:
+        self._store.check_put(session.bucket, session.name, session.conditions, session.caller)
         session.stored = self._store.put(
             session.bucket,
             session.name,

@@ -82,7 +82,7 @@ class XmlApi:
     def _put(self, request: Request, caller: Caller, bucket: str, name: str) -> Response:
         caller.need("create")
         conditions = _conditions(request)
-        self._may_replace(caller, bucket, name, conditions)
+        self._store.check_put(bucket, name, conditions, caller)
         stored = self._store.put(
             bucket,
             name,
@@ -97,8 +97,8 @@ class XmlApi:
     def _begin(self, request: Request, caller: Caller, bucket: str, name: str) -> Response:
         caller.need("create")
         conditions = _conditions(request)
-        self._may_replace(caller, bucket, name, conditions)
-        session = Session(bucket, name, _fields(request), conditions, {}, caller.may("delete"))
+        self._store.check_put(bucket, name, conditions, caller)
+        session = Session(bucket, name, _fields(request), conditions, {}, caller)
         upload_id = self._uploads.begin(session)
         location = f"{self._base}/upload/storage/v1/b/{bucket}/o?name={quote(name, safe='')}&upload_id={upload_id}"
         return Response(201, {"Location": location})
@@ -146,7 +146,7 @@ class XmlApi:
             listed = [(int(part.findtext("{*}PartNumber", "")), part.findtext("{*}ETag", "")) for part in root]
         except (ElementTree.ParseError, ValueError):
             raise bad_request("The XML you provided was not well-formed.", xml_code="MalformedXML") from None
-        self._may_replace(caller, bucket, name, Conditions())
+        self._store.check_put(bucket, name, Conditions(), caller)
         stored = self._uploads.complete(upload_id, listed)
         return Response.of_xml(
             f"<CompleteMultipartUploadResult xmlns='{_NAMESPACE}'><Location>{self._base}/{bucket}/{quote(name)}"
@@ -154,12 +154,6 @@ class XmlApi:
             "</CompleteMultipartUploadResult>",
             {"X-Goog-Hash": f"crc32c={stored.crc32c}", "X-Goog-Generation": str(stored.generation)},
         )
-
-    def _may_replace(self, caller: Caller, bucket: str, name: str, conditions: Conditions) -> None:
-        found = self._store.find(bucket, name)
-        conditions.check(found)
-        if found is not None:
-            caller.need("delete")
 
 
 def _conditions(request: Request) -> Conditions:

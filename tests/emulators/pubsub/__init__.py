@@ -27,11 +27,12 @@ batch that fail on an exactly-once subscription are named while the others are a
 
 Google's own emulator (`official`; version 0.8.20 was compared) differs from this server: it
 
-* ignores filters, retry policies, and the forwarding to a dead-letter topic (though it counts attempts);
+* ignores filters and retry policies; forwards to a dead-letter topic only when the source is pulled again;
 * answers an empty pull without messages shortly before the caller's deadline;
 * takes requests over 10 MB, attribute keys and ordering keys of any length, reserved and empty keys, lease changes
   over 600 s and acknowledgement deadlines under 10 s;
-* holds the whole key after a returned message until the rest of its batch is settled or its leases end;
+* holds the whole key after a returned message until the rest of its batch is settled, and then delivers what was
+  not yet delivered before what comes back;
 * refuses a foreign ack id on an exactly-once subscription with the whole request and without ErrorInfo;
 * has no DetachSubscription, no TestIamPermissions, no credentials and no faults.
 """

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import requests
@@ -69,6 +70,19 @@ def test_a_writer_writes_new_objects_and_nothing_else(guarded: GcsServer, bucket
 def test_replacing_needs_delete(guarded: GcsServer, bucket_of: Bucket) -> None:
     bucket_of("replacer").blob("one").upload_from_string(b"replaced")
     assert guarded.read("clinic", "one") == b"replaced"
+
+
+def test_an_upload_that_replaces_in_the_end_needs_delete_too(guarded: GcsServer, bucket_of: Bucket) -> None:
+    uri = bucket_of("writer").blob("new").create_resumable_upload_session()
+    headers = {"Authorization": "Bearer writer"}
+    begun = requests.post(f"{guarded.url}/clinic/new?uploads", headers=headers, timeout=30)
+    part = f"{guarded.url}/clinic/new?uploadId={ElementTree.fromstring(begun.text).findtext('{*}UploadId')}"
+    etag = requests.put(f"{part}&partNumber=1", data=b"x", headers=headers, timeout=30).headers["ETag"]
+    guarded.put("clinic", "new", b"faster")
+    assert requests.put(uri, data=b"slower", timeout=30).status_code == 403
+    listed = f"<C><Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part></C>"
+    assert requests.post(part, data=listed, headers=headers, timeout=30).status_code == 403
+    assert guarded.read("clinic", "new") == b"faster"
 
 
 def test_what_is_missing_is_told_only_to_those_who_may_list(bucket_of: Bucket) -> None:
