@@ -65,8 +65,10 @@ class Uploader:
             attempts += 1
             try:
                 return self._run_once()
-            except PreconditionFailedError as error:
-                if not self._dropped:
+            except CloudDirectError as error:
+                # whatever ended it, a commit before it may have been carried out
+                error.maybe_own_write = error.maybe_own_write or self._undecided
+                if not (self._dropped and isinstance(error, PreconditionFailedError)):
                     raise
                 if attempts >= self._transfer.runtime.retry.max_attempts or not self._source.rewind():
                     error.retryable = True

@@ -198,6 +198,16 @@ def test_a_commit_that_was_refused_is_no_riddle(service: Any, store: Any, fault:
     assert not failed.value.maybe_own_write  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("fault", [AlreadyExistsError("there"), PermissionDeniedError("may not overwrite")])
+def test_an_upload_begun_again_after_a_lost_reply_may_meet_our_own(service: Any, store: Any, fault: Exception) -> None:
+    service.faults["committed"].append(UnavailableError("reset"))
+    service.faults["commit"].extend([None, PreconditionFailedError("gone", retryable=True)])
+    service.faults["begin"].extend([None, fault])
+    with pytest.raises(type(fault)) as failed:
+        store.put("lost", DATA)
+    assert failed.value.maybe_own_write  # type: ignore[attr-defined]
+
+
 def test_a_conflict_without_a_retry_is_not_ours(service: Any, store: Any) -> None:
     store.put("there", b"other")
     service.faults["write_part"].append(UnavailableError("a part is not the commit"))
