@@ -27,9 +27,10 @@ from clouddirect_azure import bus_message
 from clouddirect_azure.broker_options import AzureBrokerOptions
 from clouddirect_azure.bus_check import check_sessions
 from clouddirect_azure.bus_connection import Connector
+from clouddirect_azure.bus_delivery import Held, Leases, Settlement
 from clouddirect_azure.bus_errors import translate
 from clouddirect_azure.bus_names import DEAD_LETTER_SUFFIX, Entity, entity_of
-from clouddirect_azure.bus_receiver import Held, Leases, Receiver, Settlement
+from clouddirect_azure.bus_receiver import Receiver
 from clouddirect_azure.bus_receiving import PlainReceivers, Receivers, SessionReceivers
 from clouddirect_azure.bus_sender import Limits, Sender, Senders
 
@@ -96,17 +97,23 @@ class AzureBroker(MessageBroker):
         self._senders: dict[str, Senders] = {}
         self._receivers: dict[str, Receivers] = {}
         self._limits: dict[str, Limits] = {}
+        self._known: dict[str, Capabilities] = {}
 
     # -- what it can do -------------------------------------------------------------------------------------
 
     def _capabilities(self, queue: str) -> Capabilities:
+        limits, known = self._limits_of(queue), self._known.get(queue)
+        if known is None or known.max_message_bytes != limits.message or known.max_send_bytes != limits.batch:
+            known = self._known[queue] = self._describe_queue(queue, limits)
+        return known
+
+    def _describe_queue(self, queue: str, limits: Limits) -> Capabilities:
         is_dead = queue.lower().endswith(DEAD_LETTER_SUFFIX.lower())
         sessions = self._has_sessions(queue)
-        limits = self._limits_of(queue)
         return Capabilities(
             max_message_bytes=limits.message,
             max_send_count=_BATCH,
-            max_send_bytes=limits.batch - bus_message.BATCH_OVERHEAD,
+            max_send_bytes=limits.batch,
             atomic_send=True,
             send_concurrency=self._options.senders,
             max_receive_count=1 if sessions else _MOST,

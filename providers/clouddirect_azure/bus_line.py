@@ -42,13 +42,15 @@ Outcome = dict[str, Any] | None
 class Line:
     """A sender's or receiver's connection. All but `abort` belong to the thread that opened it."""
 
+    sdk: Any  # typed loosely, for much of what is used is not public
+
     def __init__(self, sdk: ServiceBusSender | ServiceBusReceiver) -> None:
         """``sdk`` is not yet opened."""
-        self.sdk: Any = sdk
+        self.sdk = sdk
         self.used = time.monotonic()
         self._drained = False
         self._make_handler = self.sdk._create_handler
-        self.sdk._create_handler = self._make_closing_handler
+        setattr(self.sdk, "_create_handler", self._make_closing_handler)  # noqa: B010 - a method, as mypy sees it
 
     # -- any line -------------------------------------------------------------------------------------------
 

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
-from uuid import UUID
+from typing import Any
 
-from azure.servicebus import ServiceBusReceivedMessage, ServiceBusReceiver
-from azure.servicebus._pyamqp.error import AMQPError
-from azure.servicebus._pyamqp.outcomes import Accepted, Modified, Rejected, Released
+from azure.servicebus import ServiceBusReceiver
+from azure.servicebus._pyamqp.outcomes import Released
 
 from clouddirect.errors import CloudDirectError, LeaseLostError, TimeoutError, UnavailableError
 from clouddirect.retry import Interrupt
+from clouddirect_azure.bus_delivery import MAX_LOCK, Held, Leases, Settlement
 from clouddirect_azure.bus_errors import from_condition
 from clouddirect_azure.bus_line import QUIET, Line, Outcome
 from clouddirect_azure.bus_worker import Job, Worker
 
-__all__ = ["Held", "Receiver", "Settlement"]
+__all__ = ["Receiver"]
 
 #: Seconds without use after which a connection is closed: Service Bus detaches links that are idle for ten minutes.
 IDLE_LIMIT = 480.0
@@ -27,73 +25,6 @@ IDLE_LIMIT = 480.0
 IDLE_CHECK = 0.05
 #: Seconds after which a session is let go that has nothing unsettled and that nobody receives from.
 SESSION_IDLE_LIMIT = 1.0
-#: Longest lock that Service Bus permits, in seconds.
-MAX_LOCK = 300.0
-
-
-@dataclass(slots=True, eq=False)
-class Held:
-    """A delivery that its receiver can settle.
-
-    Attributes:
-        message: the SDK's object.
-        receiver: whose connection it came by.
-        link: the link it came by; it can be settled there only, and by its lock token over any other one.
-        delivery_id, tag: how that link knows it.
-        came: when it was received, on ``time.monotonic``.
-        lease: seconds that the lock runs from then on, or None if that cannot be told.
-        unconfirmed: a settlement was sent and not answered: it may have been carried out.
-        deferred: it was deferred through `AzureNative.defer`; settling it does nothing any more.
-    """
-
-    message: ServiceBusReceivedMessage
-    receiver: Receiver
-    link: object
-    delivery_id: int
-    tag: bytes
-    came: float
-    lease: float | None
-    unconfirmed: bool = False
-    deferred: bool = False
-
-    @property
-    def token(self) -> UUID:
-        """The lock token: the delivery's tag, as .NET writes a GUID."""
-        return UUID(bytes_le=self.tag)
-
-
-@dataclass(frozen=True, slots=True)
-class Settlement:
-    """A way to settle, on the link and by lock token (``update-disposition`` of the management node).
-
-    The outcomes are those of AMQP 1.0 messaging, 3.4, as learn.microsoft.com/azure/service-bus-messaging
-    /service-bus-amqp-protocol-guide uses them; the service answers with the outcome that it applied.
-    """
-
-    name: Literal["complete", "abandon", "dead_letter", "defer"]
-    reason: str | None = None
-    description: str | None = None
-
-    @property
-    def state(self) -> object:
-        """The delivery state to send."""
-        if self.name == "complete":
-            return Accepted()
-        if self.name != "dead_letter":
-            return Modified(delivery_failed=True, undeliverable_here=self.name == "defer")
-        info = {b"DeadLetterReason": self.reason, b"DeadLetterErrorDescription": self.description}
-        given = {name: text for name, text in info.items() if text is not None}
-        return Rejected(error=AMQPError(b"com.microsoft:dead-letter", self.description, given))
-
-    @property
-    def answer(self) -> str:
-        """The name of the outcome that confirms it."""
-        return {"complete": "accepted", "dead_letter": "rejected"}.get(self.name, "modified")
-
-    @property
-    def status(self) -> str:
-        """Its name as a disposition status."""
-        return {"complete": "completed", "abandon": "abandoned", "dead_letter": "suspended"}.get(self.name, "defered")
 
 
 class Receiver(Worker):
@@ -359,6 +290,7 @@ class Receiver(Worker):
             self.release(held)
 
     def _renew(self, held: Sequence[Held], timeout: float) -> list[float | CloudDirectError]:
+        ends: Sequence[datetime | None]
         try:
             line = self._opened()
             if self._is_session:
@@ -373,7 +305,7 @@ class Receiver(Worker):
             error = self._failed(failure)
             if isinstance(error, LeaseLostError) and len(held) > 1 and not self._is_session:
                 return [self._renew([one], timeout)[0] for one in held]  # all are refused for one that is lost
-            return [error] * len(held)
+            return [error.copy() for _ in held]
         now, granted = time.monotonic(), list[float | CloudDirectError]()
         for one, until in zip(held, ends, strict=True):
             one.came, one.lease = now, self._leases.length(until, None)
@@ -385,28 +317,3 @@ class Receiver(Worker):
         if isinstance(error, (UnavailableError, TimeoutError)):
             self._drop()
         return error
-
-
-class Leases:
-    """How long the locks of one queue are, told from their ends without trusting this machine's clock too far."""
-
-    def __init__(self, fixed: float | None, now: Callable[[], datetime]) -> None:
-        """``fixed`` is the length if it is known; ``now`` the wall clock."""
-        self._fixed = fixed
-        self._now = now
-        self._most = MAX_LOCK
-
-    def length(self, until: datetime | None, enqueued: datetime | None) -> float | None:
-        """Return the seconds until ``until``; None where that cannot be so, because a clock must be wrong.
-
-        A lock cannot be longer than from when its message was stored to its end, both by the service's clock; the
-        shortest such time is an upper bound for the queue that a wrong clock here does not change.
-        """
-        if self._fixed is not None:
-            return self._fixed
-        if until is None:
-            return None
-        if enqueued is not None:
-            self._most = min(self._most, max(1.0, (until - enqueued).total_seconds()))
-        left = (until - self._now()).total_seconds()
-        return min(left, self._most) if 0 < left <= 2 * MAX_LOCK else None

@@ -10,7 +10,8 @@ from typing import TypeVar
 
 from clouddirect.errors import CloudDirectError, LeaseLostError, TimeoutError, UnavailableError
 from clouddirect.retry import Interrupt
-from clouddirect_azure.bus_receiver import Held, Receiver, Settlement
+from clouddirect_azure.bus_delivery import Held, Settlement
+from clouddirect_azure.bus_receiver import Receiver
 from clouddirect_azure.bus_worker import GRACE, Job
 
 __all__ = ["PlainReceivers", "Receivers", "SessionReceivers"]

@@ -10,6 +10,7 @@ from azure.servicebus import ServiceBusMessage, ServiceBusSender
 
 from clouddirect.errors import CloudDirectError, TimeoutError, TooLargeError, UnavailableError
 from clouddirect_azure.bus_line import Line
+from clouddirect_azure.bus_message import BATCH_OVERHEAD
 from clouddirect_azure.bus_receiver import IDLE_CHECK, IDLE_LIMIT
 from clouddirect_azure.bus_worker import Worker
 
@@ -17,12 +18,19 @@ __all__ = ["Limits", "Sender", "Senders"]
 
 
 class Limits:
-    """The sizes that a queue accepts, in bytes: assumed until the first link has told them."""
+    """The sizes that a queue accepts, in bytes: of a message, and of all messages of a batch together.
+
+    They are assumed until the first link has told them.
+    """
 
     def __init__(self, assumed: int) -> None:
         """``assumed`` is for one message and for a batch."""
         self.message = assumed
-        self.batch = assumed
+        self.batch = assumed - BATCH_OVERHEAD
+
+    def learn(self, message: int, batch: int) -> None:
+        """Take what a link has told; ``batch`` is for the batch as a whole."""
+        self.message, self.batch = message, batch - BATCH_OVERHEAD
 
 
 class Sender(Worker):
@@ -101,7 +109,7 @@ class Sender(Worker):
                 self._drop()
                 translated = self._translate(error)
                 raise translated from translated.__cause__
-            self._limits.message, self._limits.batch = line.limits()
+            self._limits.learn(*line.limits())
         self._line.used = time.monotonic()
         return self._line
 

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import pytest
 import trustme
-from emulators.servicebus import Limits, QueueSettings, ServiceBusServer, SubscriptionSettings, TopicSettings
 
 from clouddirect.messaging import BrokerRuntime, MessageBroker
 from clouddirect.retry import RetryPolicy
 from clouddirect_azure.broker import AzureBroker
 from clouddirect_azure.broker_options import AzureBrokerOptions
+from emulators.servicebus import Limits, QueueSettings, ServiceBusServer, SubscriptionSettings, TopicSettings
 
 __all__ = ["BrokerMaker", "Certificates", "bus", "bus_brokers", "bus_certificates", "make_certificates", "open_bus"]
 

@@ -13,7 +13,7 @@ from clouddirect.errors import AlreadySettledError, LeaseLostError
 from clouddirect.messaging import Delivery, Message, MessageBroker
 from clouddirect_azure import bus_receiver, bus_sender
 from clouddirect_azure.broker import AzureNative
-from clouddirect_azure.bus_receiver import Leases
+from clouddirect_azure.bus_delivery import Leases
 from emulators.servicebus import LISTEN, SEND, Point, ServiceBusServer, Stall
 from unit.azure.bus_fixtures import BrokerMaker
 
