@@ -92,7 +92,6 @@ class S3Client:
         options = self._options
         sdk = self._session.client(
             "s3",
-            region="us-east-1" if options.endpoint_url else None,  # other servers have none, but signatures name one
             connect_timeout=max(options.connect_timeout, self._stall_timeout),
             max_pool_connections=max(options.pool_size, self._connections),
             signature_version="s3v4",

@@ -4,6 +4,7 @@ small S3 of our own, which compares the checksum of the whole."""
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ import pytest
 
 from clouddirect.conformance.storage import StorageConformance
 from clouddirect.conformance.storage_harness import AT_ONCE, Fault
+from clouddirect.errors import PermissionDeniedError
 from clouddirect.storage import FileStore, StoreRuntime
 from clouddirect_aws.store import AwsStore
 from emulators.http_line import Damage, HttpLine
@@ -40,16 +42,17 @@ class Service(NamedTuple):
     root: Key
     writer: Key
     reader: Key
+    role: str = ""
 
 
 @pytest.fixture(scope="module")
 def on_ministack() -> Iterator[Service]:
     with ministack(auth=True) as server, HttpLine(server.port) as line:
         server.client("s3").create_bucket(Bucket=BUCKET)
-        everything = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
+        everything = {"Effect": "Allow", "Action": ["s3:*", "sts:AssumeRole"], "Resource": "*"}
         anybody = server.key_with(json.dumps({"Version": "2012-10-17", "Statement": [everything]}))
         writer, reader = (server.key_with(policy(f"aws-s3-{side}")) for side in ("write", "read"))
-        yield Service(server.port, line, anybody[:2], writer[:2], reader[:2])
+        yield Service(server.port, line, anybody[:2], writer[:2], reader[:2], server.role_with(policy("aws-s3-write")))
 
 
 @pytest.fixture(scope="module")
@@ -141,3 +144,18 @@ def test_the_lifecycle_rule_is_accepted(on_ministack: Service) -> None:
         sdk.put_bucket_lifecycle_configuration(Bucket=BUCKET, LifecycleConfiguration=load("aws-s3-lifecycle"))
         (rule,) = sdk.get_bucket_lifecycle_configuration(Bucket=BUCKET)["Rules"]
     assert rule["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 2}
+
+
+def test_a_role_is_assumed(on_ministack: Service) -> None:
+    """With a role's temporary credential its policy holds, not that of the key it was assumed with, and no secret
+    shows."""
+    url = f"http://127.0.0.1:{on_ministack.port}"
+    role = {"role_arn": on_ministack.role, "sts_endpoint_url": url}
+    with AwsStore(options(url, on_ministack.root, **role)) as store:
+        store.put("by-role", b"content", if_absent=True)
+        with pytest.raises(PermissionDeniedError) as denied:
+            store.get("by-role")
+        sdk: Any = store.native
+        temporary = sdk._request_signer._credentials.get_frozen_credentials()
+    shown = "".join(traceback.format_exception(denied.value))
+    assert not [secret for secret in (temporary.secret_key, temporary.token) if secret in shown]

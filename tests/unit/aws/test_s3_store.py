@@ -42,6 +42,20 @@ def test_addresses(more: dict[str, str], host: str, path: str) -> None:
         assert (url.scheme, url.hostname, url.path) == ("https", host, path)
 
 
+def test_the_region_comes_from_the_options_or_the_environment(s3: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server of one's own needs none; where the environment names one, it is signed for, unless the options do."""
+    monkeypatch.delenv("AWS_REGION", raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
+    for environment, option, expected in (
+        (None, None, "us-east-1"), ("eu-west-3", None, "eu-west-3"), ("eu-west-3", "sa-east-1", "sa-east-1"),
+    ):  # fmt: skip
+        monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+        if environment is not None:
+            monkeypatch.setenv("AWS_DEFAULT_REGION", environment)
+        s3.store(region=option).put("key", b"content")
+        assert f"/{expected}/s3/" in s3.line.seen[-1].headers["authorization"]
+
+
 def test_signed_urls_are_of_version_4_and_a_week_at_most() -> None:
     """Seven days are what S3 honours; seconds are whole, rounded up."""
     with AwsStore(AwsStoreOptions(**ON_AWS)) as store:
