@@ -174,6 +174,8 @@ class Settings(BaseSettings):
     Attributes:
         client_guid: identifies the organisation to IRIS; it goes into every order.
         site: ``Site.LocalId`` of orders that name none.
+        mobile: exams take place in other US states than the site's too, so that every order must name its own
+            (``Order.State``).
         endpoints: the queues.
         stores: the stores.
         observers: names of the installed observers to enable.
@@ -190,6 +192,7 @@ class Settings(BaseSettings):
 
     client_guid: str | None = None
     site: str | None = None
+    mobile: bool = False
     endpoints: Endpoints = Field(default_factory=Endpoints)
     stores: Stores = Field(default_factory=Stores)
     observers: list[str] = Field(default_factory=list)

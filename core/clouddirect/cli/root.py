@@ -10,9 +10,12 @@ from typing import Any
 import click
 
 from clouddirect.cli.app import App, pass_app
+from clouddirect.cli.cancel import cancel, resend
 from clouddirect.cli.demo import demo
 from clouddirect.cli.events import events
 from clouddirect.cli.exits import DONE, WRONG_USE, report
+from clouddirect.cli.grade import grade
+from clouddirect.cli.images import images
 from clouddirect.cli.init import init
 from clouddirect.cli.inspect import inspect
 from clouddirect.cli.logs import configure_logging
@@ -20,7 +23,7 @@ from clouddirect.cli.providers import providers
 from clouddirect.cli.results import results
 from clouddirect.cli.sandbox import sandbox
 from clouddirect.cli.schema import schema
-from clouddirect.cli.submit import submit
+from clouddirect.cli.submit import change, submit
 from clouddirect.cli.upload import upload
 
 __all__ = ["cli"]
@@ -91,5 +94,8 @@ def cli(context: click.Context, app: App, config: Path | None, verbose: int) -> 
     return None
 
 
-for _command in (demo, init, submit, upload, events, results, inspect, schema, providers, sandbox):
+for _command in (
+    demo, init, submit, change, cancel, resend, grade, upload, events, results, images, inspect, schema, providers,
+    sandbox,
+):  # fmt: skip
     cli.add_command(_command)

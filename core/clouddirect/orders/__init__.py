@@ -6,12 +6,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from clouddirect.orders.client import CloudDirect, Submission
+    from clouddirect.orders.client import CloudDirect, SentGrading, Submission
     from clouddirect.orders.images import ImageFile, ImageProgress, UploadedImage
     from clouddirect.orders.incoming import Incoming
     from clouddirect.orders.naming import NamingTemplate
     from clouddirect.orders.reports import save_message, save_report
     from clouddirect.orders.result_table import append_results
+    from clouddirect.orders.shared_images import SavedImage
 
 __all__ = [
     "CloudDirect",
@@ -19,6 +20,8 @@ __all__ = [
     "ImageProgress",
     "Incoming",
     "NamingTemplate",
+    "SavedImage",
+    "SentGrading",
     "Submission",
     "UploadedImage",
     "append_results",
@@ -33,6 +36,8 @@ _HOMES = {
     "ImageProgress": "images",
     "Incoming": "incoming",
     "NamingTemplate": "naming",
+    "SavedImage": "shared_images",
+    "SentGrading": "client",
     "Submission": "client",
     "UploadedImage": "images",
     "append_results": "result_table",

@@ -17,7 +17,7 @@ from pathlib import PurePosixPath
 from clouddirect.errors import ConfigurationError, InvalidMessageError
 from clouddirect.orders.models import OrderResult
 
-__all__ = ["NAMING_TOKENS", "NamingTemplate", "file_stem"]
+__all__ = ["NAMING_TOKENS", "NamingTemplate", "file_path", "file_stem"]
 
 _TOKEN = re.compile(r"\{([^{}]*)\}")
 #: What Windows permits in no file name, and no system in a part of a path.
@@ -107,6 +107,11 @@ class NamingTemplate:
 def file_stem(text: str) -> str:
     """Make a file name out of any text, without letters beyond ASCII."""
     return _part(re.sub(r"[^A-Za-z0-9._-]", "_", text)[:100]) or "result"
+
+
+def file_path(key: str) -> PurePosixPath:
+    """Make a relative path out of a store's key that every file system takes and that leads nowhere else."""
+    return PurePosixPath(*(_part(_clean(part)) for part in key.split("/")))
 
 
 def _value(token: str, result: OrderResult, at: datetime) -> str:

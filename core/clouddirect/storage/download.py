@@ -24,10 +24,11 @@ _PIECE = 1 << 20
 class Downloader:
     """Carries out one ``download``."""
 
-    def __init__(self, transfer: Transfer, destination: Path) -> None:
+    def __init__(self, transfer: Transfer, destination: Path, *, private: bool) -> None:
         self._transfer = transfer
         self._can = transfer.store.capabilities
         self._destination = destination
+        self._private = private
         self._of_ranges: list[str | None] = []
 
     def run(self) -> StoredFile:
@@ -39,7 +40,7 @@ class Downloader:
         try:
             file = first.file
             length = length or max(1, file.size)
-            with _Landing(self._destination, length) as landing:
+            with _Landing(self._destination, length, self._private) as landing:
                 verified = self._fetch(first, landing, crew_size, length)
                 landing.publish()
         finally:
@@ -88,16 +89,17 @@ class Downloader:
 class _Landing:
     """The temporary file beside the destination. It is removed unless it was published."""
 
-    def __init__(self, destination: Path, range_length: int) -> None:
+    def __init__(self, destination: Path, range_length: int, private: bool) -> None:
         self._destination = destination
+        self._private = private
         self._temporary = destination.with_name(f".{uuid.uuid4().hex}.clouddirect")
         self._range_length = range_length
         self._spots: dict[int, _Spot] = {}
         self._fed = 0
 
     def __enter__(self) -> Self:
-        # opened as any program opens a file that its user asked for: the umask decides who may read it
-        self._file = open(self._temporary, "xb+", buffering=0)
+        # unless private, opened as any program opens a file that its user asked for: the umask decides who may read it
+        self._file = open(self._temporary, "xb+", buffering=0, opener=_private if self._private else None)
         return self
 
     def __exit__(
@@ -130,6 +132,10 @@ class _Landing:
         self._file.close()
         os.replace(self._temporary, self._destination)
         sync_directory(self._destination.parent)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 class _Spot:

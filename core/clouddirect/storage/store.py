@@ -158,6 +158,7 @@ class FileStore(StorePrimitives, ABC):
         key: str,
         path: str | os.PathLike[str],
         *,
+        private: bool = False,
         progress: ProgressCallback | None = None,
         deadline: float | None = None,
     ) -> StoredFile:
@@ -170,6 +171,7 @@ class FileStore(StorePrimitives, ABC):
         Args:
             key: the object's key.
             path: the file; its directory must exist.
+            private: let only its owner read the file, where the system knows owners; by default the umask decides.
             progress: as in `put`; called with the bytes that have arrived.
             deadline: seconds for all of it; None lets it take as long as bytes move.
 
@@ -179,7 +181,8 @@ class FileStore(StorePrimitives, ABC):
         if destination.is_dir():
             raise IsADirectoryError(f"{destination} is a directory; name the file to download to")
         with self.inside:
-            stored = Downloader(self._transfer("download", key, deadline, progress), destination).run()
+            transfer = self._transfer("download", key, deadline, progress)
+            stored = Downloader(transfer, destination, private=private).run()
             self._tell("clouddirect_file_read", key, stored.size, "read")
             return stored
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,6 +162,9 @@ class FarSide:
 def far(run: Run, tmp_path: Path) -> Iterator[FarSide]:
     """Settings for this machine in the working directory, and their other side."""
     assert run("init", "--provider", "local").code == 0
+    settings = Path("clouddirect.toml")
+    text = re.sub('client_guid = ".*"', f'client_guid = "{GUID}"', settings.read_text(encoding="utf-8"))
+    settings.write_text(text, encoding="utf-8")
     side = FarSide(tmp_path / "clouddirect-data")
     yield side
     side.broker.close()

@@ -137,13 +137,15 @@ def test_published_samples_go_through_from_submit_to_report(run: Run, far: FarSi
         for name, eye in (("fundus-color.jpg", "OD"), ("secondary-capture.dcm", "OS"))
     ]
     with started("sandbox", "--json") as process:
-        sent = run("submit", samples / "order-new.json", "--image", images[0], "--image", images[1])
+        sent = run("submit", "--force", samples / "order-new.json", "--image", images[0], "--image", images[1])
         assert sent.code == 0, sent.err
         received = run(
             "results", "--json", "--show-patient-data", "--max", "1", "--save-to", "reports", "--raw", "--wait", "60"
         )
         assert received.code == 0, received.err
-        assert run("submit", samples / "order-cancel.json").code == 0  # matches no open order any more: silence
+        assert (
+            run("submit", "--force", samples / "order-cancel.json").code == 0
+        )  # matches no open order any more: silence
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
     (result,) = received.lines

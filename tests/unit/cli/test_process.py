@@ -34,12 +34,12 @@ def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
         stderr=subprocess.PIPE,
         encoding="utf-8",
     )
-    try:
-        with process:
+    with process:  # waits at its end, so the process must have been ended before
+        try:
             yield process
             process.wait(60)
-    finally:
-        process.kill()
+        finally:
+            process.kill()
 
 
 @POSIX

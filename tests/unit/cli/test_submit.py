@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from clouddirect.cli.submit import _images
+from clouddirect.cli.ordering import _images
 from clouddirect.settings import load_settings
 
 from .conftest import CANARY, FarSide, Run
@@ -65,7 +65,8 @@ def test_the_eye_stands_behind_the_last_colon(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(Path, "is_file", lambda path: True)
     values = (r"C:\pictures\right.jpg:OD", "a:b:c.jpg:OS")
     context: Any = None
-    assert _images(context, context, values) == [(Path(r"C:\pictures\right.jpg"), "OD"), (Path("a:b:c.jpg"), "OS")]
+    found = [(image.source, image.laterality) for image in _images(context, context, values)]
+    assert found == [(Path(r"C:\pictures\right.jpg"), "OD"), (Path("a:b:c.jpg"), "OS")]
 
 
 @pytest.mark.parametrize("value", ["{}", "{}:OU", "{}:", ":OD", "C:\\right.jpg"])

@@ -237,6 +237,8 @@ def test_the_target_is_written_like_any_file_of_the_user(store: Any, tmp_path: P
         mask = os.umask(0)
         os.umask(mask)
         assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o666 & ~mask
+        store.download("key", tmp_path / "private", private=True)
+        assert stat.S_IMODE((tmp_path / "private").stat().st_mode) == 0o600
 
 
 def test_a_missing_key_costs_nothing_but_the_question(service: Any, store: Any, target: Path) -> None:

@@ -9,6 +9,7 @@ import re
 from datetime import date, timedelta
 
 from clouddirect.orders.models.checks import Checks, Problem
+from clouddirect.orders.models.date_rules import check_dates
 from clouddirect.orders.models.options import OrderControlCode
 from clouddirect.orders.models.order import Image, Order, OrderRequest, Patient
 from clouddirect.orders.models.us_states import is_us_state
@@ -41,12 +42,13 @@ def problems(
     _site(order, code, checks)
     _order(order.order, code, checks)
     if code in NEEDS_PATIENT:
+        latest = (today or date.today()) + timedelta(days=1)  # a clinic may be a day ahead of this machine
         if order.patient is None:
             checks.error("Patient", "is required for a new order or a change")
         else:
-            # a clinic may be a day ahead of this machine
-            _patient(order.patient, checks, (today or date.today()) + timedelta(days=1))
+            _patient(order.patient, checks, latest)
         _images(order.camera.images if order.camera else [], checks)
+        check_dates(order, checks, latest)
     if order.camera_operator_user_name is not None:
         checks.warning("CameraOperatorUserName", "is deprecated: use CameraOperator")
     checks.formats(order)

@@ -1,0 +1,150 @@
+"""`ResultReceiver`: the receiving half of the client: events, results and shared images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from clouddirect.errors import InvalidMessageError
+from clouddirect.orders.incoming import Incoming, read_or_put_aside
+from clouddirect.orders.models import Event, OrderResult, read_event, read_result
+from clouddirect.orders.shared_images import SavedImage, fetch_image, list_images
+from clouddirect.retry import Interrupt
+
+if TYPE_CHECKING:
+    from clouddirect.messaging import Consumer, ConsumerOptions, Delivery
+    from clouddirect.orders.connections import Connections
+    from clouddirect.storage import StoredFile
+
+__all__ = ["ResultReceiver"]
+
+T = TypeVar("T")
+
+#: How long one poll of `events` and `results` waits, in seconds; they look for a reason to end in between.
+_POLL = 20.0
+
+
+class ResultReceiver:
+    """What `CloudDirect` receives."""
+
+    _connections: Connections
+    _stopping: Interrupt
+
+    def events(self, *, timeout: float | None = None) -> Iterator[Incoming[Event]]:
+        """Yield the events as they arrive; end when none came for ``timeout`` seconds (None: never).
+
+        One that cannot be read is dead-lettered with the reason and skipped. Use each as a context manager: see
+        `Incoming`. For many at once, see `run`, which also sits out an outage.
+
+        Raises:
+            CloudDirectError: from the iterator, which is at its end then: the queue cannot be received from, or could
+                not for as long as the retry policy permits. Nothing is lost; call again.
+        """
+        return self._incoming("events", read_event, timeout)
+
+    def results(self, *, timeout: float | None = None) -> Iterator[Incoming[OrderResult]]:
+        """Yield the results as they arrive; like `events`."""
+        return self._incoming("results", read_result, timeout)
+
+    def run(
+        self,
+        on_event: Callable[[Event], object] | None = None,
+        on_result: Callable[[OrderResult], object] | None = None,
+        *,
+        concurrency: int = 4,
+        max_deliveries: int = 10,
+    ) -> None:
+        """Handle events and results until `stop` is called or the program is interrupted (Ctrl-C).
+
+        A handler that returns has handled the message; one that raises gets it again later, with growing delays, and
+        after ``max_deliveries`` deliveries it is dead-lettered. Handlers run in up to ``concurrency`` threads for
+        each queue. Stopping lets running handlers finish and gives back the rest.
+
+        Raises:
+            CloudDirectError: a queue cannot be received from, for a reason that does not pass.
+        """
+        from clouddirect.messaging import ConsumerOptions
+
+        options = ConsumerOptions(max_deliveries=max_deliveries)
+        consumers: list[Consumer] = []
+        try:
+            if on_event is not None:
+                consumers.append(self._consume("events", read_event, on_event, concurrency, options))
+            if on_result is not None:
+                consumers.append(self._consume("results", read_result, on_result, concurrency, options))
+            while consumers and not self._stopping.wait(0.2):
+                if any(consumer.wait(0) for consumer in consumers):
+                    return
+        finally:
+            for consumer in consumers:
+                consumer.begin_stop()
+            for consumer in consumers:
+                consumer.stop()
+
+    def shared_images(self, prefix: str = "") -> Iterator[StoredFile]:
+        """Yield the images that IRIS shared, in the order of their keys, with media type and metadata.
+
+        Raises:
+            CloudDirectError: from the iterator: the store cannot be listed or read.
+        """
+        return list_images(self._connections.store("shared_images").store, prefix)
+
+    def fetch_shared_image(self, key: str, directory: str | os.PathLike[str], *, replace: bool = False) -> SavedImage:
+        """Download a shared image into ``directory``, verified and whole or not at all, with its metadata beside it.
+
+        The file is called after its key, with whatever a file system does not permit replaced by ``_``. The image is
+        ``NAME`` and its metadata ``NAME.json``: ``{"key", "content_type", "metadata"}``.
+
+        Raises:
+            AlreadyExistsError: the file is there already, and ``replace`` is false.
+            CloudDirectError: the image cannot be read or saved.
+        """
+        store = self._connections.store("shared_images").store
+        return fetch_image(store, key, Path(directory), replace=replace)
+
+    def stop(self) -> None:
+        """End `run`, `events` and `results`, for good: a client that was stopped sends, but receives nothing more.
+
+        May be called from a handler or a signal handler.
+        """
+        self._stopping.set()
+
+    # -- inside ---------------------------------------------------------------------------------------------
+
+    def _incoming(self, endpoint: str, read: Callable[[bytes], T], timeout: float | None) -> Iterator[Incoming[T]]:
+        queue, clock = self._connections.queue(endpoint), self._connections.clock
+        ends = None if timeout is None else clock.monotonic() + timeout
+        while not self._stopping.is_set():
+            left = _POLL if ends is None else max(0.0, ends - clock.monotonic())
+            # one at a time: what waits here unseen would run out of its lease
+            with queue.broker.inside:  # `take` rather than `receive`, so that `stop` ends the wait at once
+                deliveries = queue.broker.take(queue.name, 1, min(left, _POLL), None, self._stopping)
+            for delivery in deliveries:
+                value = read_or_put_aside(delivery, read)
+                if value is not None:
+                    yield Incoming(value, delivery)
+            if deliveries:
+                ends = None if timeout is None else clock.monotonic() + timeout
+            elif ends is not None and clock.monotonic() >= ends:
+                return
+
+    def _consume(
+        self,
+        endpoint: str,
+        read: Callable[[bytes], T],
+        handler: Callable[[T], object],
+        concurrency: int,
+        options: ConsumerOptions,
+    ) -> Consumer:
+        queue = self._connections.queue(endpoint)
+
+        def handle(delivery: Delivery) -> None:
+            value = read_or_put_aside(delivery, read)
+            if value is not None:
+                handler(value)
+            elif delivery.settled is None:  # returning would ack it, and with that lose it
+                raise InvalidMessageError("the message cannot be read, and could not be dead-lettered either")
+
+        return queue.broker.consume(queue.name, handle, concurrency, options)

@@ -1,0 +1,224 @@
+"""`OrderSender`: the sending half of the client: orders, changes, cancellations, gradings and images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from clouddirect.orders.images import ImageFile, ImageProgress, UploadedImage, upload_all
+from clouddirect.orders.models import (
+    Camera,
+    GradingSubmission,
+    Order,
+    OrderControlCode,
+    OrderRequest,
+    Problem,
+    Site,
+    to_wire,
+)
+from clouddirect.orders.preparing import (
+    fixed_field_problems,
+    grading_problems,
+    order_problems,
+    prepare_grading,
+    prepare_order,
+    refuse,
+)
+
+if TYPE_CHECKING:
+    from clouddirect.messaging import SendReceipt
+    from clouddirect.orders.connections import Connections
+    from clouddirect.settings import Settings
+
+__all__ = ["OrderSender", "SentGrading", "Submission"]
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A confirmed order request: a new order, a change, a cancellation or a request to resend.
+
+    Attributes:
+        order: the request as it was sent, with what the settings filled in and the entries of uploaded images.
+        receipt: the broker's confirmation.
+        images: the images uploaded with it.
+        warnings: what looks wrong without being refused.
+    """
+
+    order: OrderRequest
+    receipt: SendReceipt
+    images: list[UploadedImage] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class SentGrading:
+    """A confirmed grading submission: ``grading`` as it was sent, the broker's ``receipt``, and ``warnings``."""
+
+    grading: GradingSubmission
+    receipt: SendReceipt
+    warnings: list[Problem] = field(default_factory=list)
+
+
+class OrderSender:
+    """What `CloudDirect` sends. Every method checks first what would otherwise fail in silence, and then sends.
+
+    An error among the problems found refuses the request. A warning refuses it with ``strict=True`` only; without, it
+    is reported in ``warnings``.
+    """
+
+    settings: Settings
+    _connections: Connections
+
+    def submit(
+        self,
+        order: OrderRequest,
+        images: Iterable[ImageFile] = (),
+        *,
+        strict: bool = False,
+        progress: ImageProgress | None = None,
+    ) -> Submission:
+        """Check a new order, upload the images that come with it, then send it; returns once the broker confirmed it.
+
+        The settings' ``client_guid`` and ``site`` fill in what the order leaves out; the order passed in is not
+        changed. When an upload fails, nothing is sent. An order without images is one whose images follow (see
+        `upload_image`). An order whose ``order_control_code`` names another operation is sent as that.
+
+        Args:
+            order: the order; images already in the store may be named in ``order.camera.images``.
+            images: images to upload with it, in parallel.
+            strict: refuse for warnings too.
+            progress: called as ``progress(image, sent, total)``, never from two threads at once.
+
+        Raises:
+            InvalidMessageError: the order is refused; the text says all that is wrong, each with its path, and
+                ``problems`` holds the list. Nothing was uploaded or sent.
+            CloudDirectError: an upload failed, or the send was not confirmed (``maybe_sent`` tells).
+        """
+        return self._submit(order, list(images), OrderControlCode.NW, None, [], strict, progress)
+
+    def change(
+        self,
+        order: OrderRequest,
+        images: Iterable[ImageFile] = (),
+        *,
+        original: OrderRequest | None = None,
+        strict: bool = False,
+        progress: ImageProgress | None = None,
+    ) -> Submission:
+        """Change an order that is not graded yet: send the whole order as it is to be. As `submit`.
+
+        IRIS finds the order by ``order.local_id`` and ignores a change that finds none. It silently keeps
+        ``order.local_id``, ``order.evaluation_types`` and ``patient.local_id`` as they were.
+
+        Args:
+            order: the order as it is to be.
+            images: images to upload with it.
+            original: the order as it was submitted; a change of what cannot change is refused then.
+            strict: refuse for warnings too.
+            progress: as for `submit`.
+        """
+        fixed = [] if original is None else fixed_field_problems(order, original)
+        return self._submit(order, list(images), OrderControlCode.XO, OrderControlCode.XO, fixed, strict, progress)
+
+    def cancel(self, local_id: str, *, site: str | None = None, strict: bool = False) -> Submission:
+        """Cancel the order with this ``Order.LocalId``.
+
+        IRIS ignores a cancellation that matches no live order, and an order that was not cancelled before it was graded
+        is billed. An ``OrderCancelled`` event is the only confirmation. ``site`` is the settings' by default.
+
+        Raises:
+            InvalidMessageError: the request is refused; nothing was sent.
+            CloudDirectError: the send was not confirmed (``maybe_sent`` tells).
+        """
+        return self._by_id(local_id, site, OrderControlCode.CA, strict)
+
+    def resend_results(self, local_id: str, *, site: str | None = None, strict: bool = False) -> Submission:
+        """Ask for the results of a graded order once more; they arrive on the results queue. As `cancel`."""
+        return self._by_id(local_id, site, OrderControlCode.RESEND_RESULT, strict)
+
+    def submit_grading(self, grading: GradingSubmission, *, strict: bool = False) -> SentGrading:
+        """Grade an order without a grader; test environments only.
+
+        IRIS ignores a grading of an order that is closed or has no images, and no event tells of it.
+
+        Raises:
+            InvalidMessageError: the grading is refused; nothing was sent.
+            CloudDirectError: the send was not confirmed (``maybe_sent`` tells).
+        """
+        prepared = prepare_grading(grading, self.settings)
+        found = grading_problems(prepared, self.settings)
+        refuse(found, strict=strict, what="the grading is not sent", operation="submit_grading")
+        receipt = self._send("gradings", to_wire(prepared), prepared.local_id)
+        return SentGrading(prepared, receipt, _warnings(found))
+
+    def check(
+        self,
+        order: OrderRequest,
+        images: Iterable[ImageFile] = (),
+        *,
+        operation: OrderControlCode | None = None,
+        original: OrderRequest | None = None,
+    ) -> list[Problem]:
+        """Return all that `submit` would refuse the order for, or warn of; nothing is uploaded or sent.
+
+        With ``operation`` (and ``original``), the same for `change`, `cancel` or `resend_results`.
+        """
+        prepared = prepare_order(order, self.settings, operation or OrderControlCode.NW)
+        fixed = [] if original is None else fixed_field_problems(order, original)
+        return [*order_problems(prepared, list(images), self.settings, self._connections, operation), *fixed]
+
+    def check_grading(self, grading: GradingSubmission) -> list[Problem]:
+        """Return all that `submit_grading` would refuse the grading for, or warn of; nothing is sent."""
+        return grading_problems(prepare_grading(grading, self.settings), self.settings)
+
+    def upload_image(self, image: ImageFile, *, progress: ImageProgress | None = None) -> UploadedImage:
+        """Upload one image under a new, unique key.
+
+        For order-first work the image's own metadata (EXIF, DICOM) must identify the patient; otherwise put
+        ``uploaded.entry()`` into ``order.camera.images`` and submit the order afterwards.
+
+        Raises:
+            CloudDirectError: the upload failed; nothing is visible in the store.
+        """
+        return upload_all(self._connections.store("images"), [image], progress=progress)[0]
+
+    # -- inside ---------------------------------------------------------------------------------------------
+
+    def _by_id(self, local_id: str, site: str | None, operation: OrderControlCode, strict: bool) -> Submission:
+        order = OrderRequest(order=Order(local_id=local_id), site=Site(local_id=site) if site else None)
+        return self._submit(order, [], operation, operation, [], strict, None)
+
+    def _submit(
+        self,
+        order: OrderRequest,
+        images: list[ImageFile],
+        default: OrderControlCode,
+        operation: OrderControlCode | None,
+        known: list[Problem],
+        strict: bool,
+        progress: ImageProgress | None,
+    ) -> Submission:
+        prepared = prepare_order(order, self.settings, default)
+        found = [*order_problems(prepared, images, self.settings, self._connections, operation), *known]
+        refuse(found, strict=strict, what="the order is not sent, nothing was uploaded", operation="submit")
+        uploaded: list[UploadedImage] = []
+        if images:
+            self._connections.queue("orders")  # what stands in the way of sending shall show before the upload
+            uploaded = upload_all(self._connections.store("images"), images, progress=progress)
+            camera = prepared.camera or Camera()
+            camera.images = [*(camera.images or []), *(one.entry() for one in uploaded)]
+            prepared.camera = camera
+        receipt = self._send("orders", to_wire(prepared), prepared.order.local_id if prepared.order else None)
+        return Submission(prepared, receipt, uploaded, _warnings(found))
+
+    def _send(self, endpoint: str, body: bytes, local_id: str | None) -> SendReceipt:
+        from clouddirect.messaging import Message
+
+        queue = self._connections.queue(endpoint)
+        message = Message(body=body, content_type="application/json", correlation_id=local_id)
+        return queue.broker.send(queue.name, message)
+
+
+def _warnings(found: list[Problem]) -> list[Problem]:
+    return [one for one in found if one.severity == "warning"]
