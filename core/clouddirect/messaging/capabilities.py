@@ -29,6 +29,9 @@ class Capabilities:
         min_receive_wait: shortest wait that reliably returns what is there; shorter waits are raised to it.
         max_settle_count: most deliveries in one ``_ack``, ``_nack``, ``_release`` or ``_extend``. A provider whose
             broker settles one by one may declare more and pipeline them.
+        ack_linger: how long a busy consumer may hold back acks until they fill a call; 0 where calls cost nothing. A
+            message without ordering key is then acked that much later, and so is more likely to come again after a
+            crash.
         ack_is_checked: the broker reports an ack that came after the lease had ended.
         settable_lease: the length of the lease can be asked for in ``receive``; otherwise the queue fixes it.
         max_lease: longest lease, or None for no limit.
@@ -56,6 +59,7 @@ class Capabilities:
     max_receive_wait: float = 20.0
     min_receive_wait: float = 0.0
     max_settle_count: int = 1
+    ack_linger: float = 0.0
     ack_is_checked: bool = False
     settable_lease: bool = False
     max_lease: float | None = None

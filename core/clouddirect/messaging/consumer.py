@@ -1,7 +1,8 @@
 """`Consumer`: handles a queue's messages in several threads, keeps their leases, and stops without losing any.
 
 Pollers receive, workers run the handler, ackers flush acknowledgements: while one flush is under way the next acks
-gather, so that a fast handler is acked in full batches and a lone message at once. All state is under one lock.
+gather, so that a fast handler is acked in full batches and a lone message at once. Where a broker declares
+``ack_linger``, incomplete batches wait a little while every worker has work. All state is under one lock.
 """
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from clouddirect.errors import ClosedError, CloudDirectError, ConfigurationError
+from clouddirect.messaging.acks import AckBatches
 from clouddirect.messaging.backlog import Backlog
 from clouddirect.messaging.delivery import Delivery
 from clouddirect.messaging.options import ConsumerOptions
@@ -32,6 +33,8 @@ log = logging.getLogger("clouddirect.messaging")
 _RECONNECT = RetryPolicy(base_delay=0.5, max_delay=30.0, deadline=None)
 #: Most flushes of acknowledgements at the same time.
 _MAX_ACKERS = 8
+#: Acks are held back for at most this share of a lease.
+_LINGER_SHARE = 0.1
 
 
 class Consumer:
@@ -66,8 +69,11 @@ class Consumer:
         self._interrupt = Interrupt(self._clock)
         self._backlog = Backlog()
         self._running: set[Delivery] = set()
-        self._acks: deque[Delivery] = deque()
-        self._flushing = 0  # flushes under way
+        linger = self._can.ack_linger
+        if options.lease is not None:
+            linger = min(linger, _LINGER_SHARE * options.lease)
+        self._acks = AckBatches(self._can.max_settle_count, linger, self._clock)
+        self._timing = False  # whether an acker waits for the time of what is held back
         self._in_flight = 0  # received and not finished
         self._asked = 0  # asked for by polls that have not returned
         self._handling_time: float | None = None  # moving average, seconds
@@ -264,6 +270,7 @@ class Consumer:
         while True:
             with self._lock:
                 while not self._backlog.ready and not (self._stopping and not self._alive["poll"]):
+                    self._call_acker()  # an idle worker may be waiting for the room that held acks take up
                     self._clock.wait(self._work_ready, None)
                 if not self._backlog.ready:
                     return
@@ -281,7 +288,7 @@ class Consumer:
         with self._lock:
             self._running.discard(delivery)
             if returned and delivery.settled is None:
-                self._acks.append(delivery)  # even if its lease was lost: a late ack may still count
+                self._acks.add(delivery)  # even if its lease was lost: a late ack may still count
                 self._call_acker()
                 return
         if failure is not None:
@@ -338,19 +345,18 @@ class Consumer:
     def _flush_acks(self) -> None:
         while True:
             with self._lock:
-                while not self._may_flush():
+                while not self._acks.may_flush(self._is_busy()):
                     if not self._acks and not self._alive["poll"] and not self._alive["work"]:
                         return
-                    self._clock.wait(self._acks_ready, None)
-                batch = [self._acks.popleft() for _ in range(min(len(self._acks), self._can.max_settle_count))]
-                self._flushing += 1
+                    self._wait_for_acks()
+                batch = self._acks.take()
                 self._call_acker()  # another one may take what is left
             try:
                 results = self._broker.ack_many(batch)
             except ClosedError as error:  # closing has given them back
                 results = [SettleResult(delivery, error) for delivery in batch]
             with self._lock:
-                self._flushing -= 1
+                self._acks.flushed()
                 self._call_acker()
             for result in results:
                 if result.error is not None:
@@ -358,12 +364,21 @@ class Consumer:
                                 self.queue, type(result.error).__name__)  # fmt: skip
             self._finish([(result.delivery, result.ok) for result in results])
 
-    def _may_flush(self) -> bool:
-        """Whether an ack call is worth making: it is full, or nothing else is under way. Caller holds the lock."""
-        return bool(self._acks) and (not self._flushing or len(self._acks) >= self._can.max_settle_count)
+    def _wait_for_acks(self) -> None:
+        """Wait for something to flush; one acker alone watches the time of what is held back."""
+        patience = None if self._timing else self._acks.patience(self._is_busy())
+        self._timing = self._timing or patience is not None
+        self._clock.wait(self._acks_ready, patience)
+        if patience is not None:
+            self._timing = False
+
+    def _is_busy(self) -> bool:
+        """Whether no worker is idle, so that more acks are sure to come and no room is missed."""
+        return not self._stopping and (self._backlog.ready > 0 or len(self._running) >= self._concurrency)
 
     def _call_acker(self) -> None:
-        if self._may_flush():
+        busy = self._is_busy()
+        if self._acks.may_flush(busy) or (not self._timing and self._acks.patience(busy) is not None):
             self._acks_ready.notify()
 
     def _finish(self, finished: list[tuple[Delivery, bool]]) -> None:
