@@ -8,7 +8,7 @@ from pydantic import Field
 
 from clouddirect_aws.session_options import SessionOptions
 
-__all__ = ["MAX_MESSAGE_BYTES", "AwsBrokerOptions"]
+__all__ = ["AwsBrokerOptions", "MAX_MESSAGE_BYTES"]
 
 #: What SQS takes today, for one message and for all of a batch together ("Amazon SQS message quotas", API reference of
 #: SendMessageBatch: 1 MiB, 1,048,576 bytes; before August 2025 it was 256 KiB).
