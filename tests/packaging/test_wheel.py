@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+PROVIDERS = ["aws", "azure", "gcp", "local"]
 
 
 def run(*command: str | Path, check: bool = True, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -71,15 +72,16 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
         names = archive.namelist()
     tops = {name.partition("/")[0] for name in names}
     info = next(top for top in tops if top.endswith(".dist-info"))
-    assert tops == {"clouddirect", "clouddirect_local", info}
-    assert {"clouddirect/py.typed", "clouddirect_local/py.typed", f"{info}/licenses/LICENSE"} <= set(names)
+    packages = {"clouddirect", *(f"clouddirect_{provider}" for provider in PROVIDERS)}
+    assert tops == {*packages, info}
+    assert {*(f"{package}/py.typed" for package in packages), f"{info}/licenses/LICENSE"} <= set(names)
     assert not [name for name in names if name.endswith((".pyc", ".db")) or "/tests/" in name]
 
 
 def test_without_extras_everything_but_the_sandbox_works(bare: Environment, tmp_path: Path) -> None:
     assert bare.command("--version").stdout.strip()
     listed = [json.loads(line) for line in bare.command("providers", "--json").stdout.splitlines()]
-    assert [one["name"] for one in listed] == ["local"]
+    assert [one["name"] for one in listed] == PROVIDERS
     bare.command("init", "--provider", "local", cwd=tmp_path)
     demo = bare.command("demo", check=False, cwd=tmp_path)
     assert demo.returncode == 2

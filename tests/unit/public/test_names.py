@@ -17,7 +17,7 @@ import pytest
 import clouddirect
 
 ROOT = Path(__file__).parents[3]
-PACKAGES = ["clouddirect", "clouddirect_local"]
+PACKAGES = ["clouddirect", "clouddirect_aws", "clouddirect_azure", "clouddirect_gcp", "clouddirect_local"]
 
 
 def _modules() -> list[str]:
