@@ -167,6 +167,24 @@ def line_to(port: int, *pace: str) -> Iterator[str]:
             process.terminate()
 
 
+@contextmanager
+def place(name: str) -> Iterator[tuple[str, str]]:
+    """Run a server of its own, for Azurite keeps what was overwritten, and the line to it; yields URL and key."""
+    from azure.storage.blob import ContainerClient
+
+    from emulators.azurite import ACCOUNT, azurite
+
+    with ExitStack() as opened:
+        server = opened.enter_context(azurite())
+        with ContainerClient.from_connection_string(server.connection_string(), "bench") as container:
+            container.create_container()
+        if name == "loopback":
+            yield server.url(), server.key
+            return
+        pace = ["--rate", str(RATE), "--latency", str(LATENCY)] if name == "line" else []
+        yield f"{opened.enter_context(line_to(server.port, *pace))}/{ACCOUNT}", server.key
+
+
 def report(row: dict[str, Any], as_json: bool) -> None:
     """Print one result."""
     if as_json:
@@ -217,24 +235,13 @@ def main() -> None:
     if options.work:
         work(*options.work)
         return
-    from azure.storage.blob import ContainerClient
-
-    from emulators.azurite import azurite
-
-    with ExitStack() as open_things:
-        server = open_things.enter_context(azurite())
-        with ContainerClient.from_connection_string(server.connection_string(), "bench") as container:
-            container.create_container()
-        urls = {"loopback": server.url()}
-        if "line" in options.places:
-            free = open_things.enter_context(line_to(server.port))
-            account = server.url().rsplit("/", 1)[1]
-            compare("free line", f"{free}/{account}", server.key, 200 * MIB, 1, ["clouddirect-10"], options.json)
-            slow = open_things.enter_context(line_to(server.port, "--rate", str(RATE), "--latency", str(LATENCY)))
-            urls["line"] = f"{slow}/{account}"
-        for place in options.places:
-            for size in options.sizes:
-                compare(place, urls[place], server.key, size * MIB, options.rounds, options.ways, options.json)
+    if "line" in options.places:
+        with place("free line") as (url, key):
+            compare("free line", url, key, 200 * MIB, 1, ["clouddirect-16"], options.json)
+    for name in options.places:
+        for size in options.sizes:
+            with place(name) as (url, key):
+                compare(name, url, key, size * MIB, options.rounds, options.ways, options.json)
 
 
 if __name__ == "__main__":

@@ -97,7 +97,7 @@ def entra_store(secure_blobs: SecureBlobs, credential: Tokens | None) -> AzureSt
 
 
 def test_entra_credentials_of_a_program(secure_blobs: SecureBlobs) -> None:
-    """A program's own credentials do for everything, and are asked for one token, however many requests begin at once."""
+    """A program's own credentials do for everything, and are asked once, however many requests begin together."""
     tokens = Tokens()
     with entra_store(secure_blobs, tokens) as store:
         store.put("parts", bytes(200_000), if_absent=True)
