@@ -175,7 +175,7 @@ def test_encodings_that_this_server_does_not_write(data, value):
         b"\xc1\x04\x02\x45\x40\x40",  # a list as a key, and a size that is wrong
         b"\xd0\xff\xff\xff\xff\xff\xff\xff\xff",  # four thousand million items
         b"\xf0\x00\x00\x00\x05\xff\xff\xff\xff\x40",  # as many that need no bytes
-        b"\x00" * 100,
+        b"\x00" * 5000,  # descriptors of descriptors
         b"\xc0\x02\x01" * 50,
     ],
 )

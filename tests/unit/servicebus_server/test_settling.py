@@ -197,6 +197,14 @@ def test_receivers_share_a_queue(queue, clients, receive_all):
     assert sorted(str(message) for message in got) == ["0", "1", "2", "3"]
 
 
+def test_a_receiver_gets_no_more_than_it_asks_for(queue, receive_one):
+    server, sender, receiver = queue
+    sender.send_messages([ServiceBusMessage(str(number)) for number in range(6)])
+    for received in range(1, 5):
+        receiver.complete_message(receive_one(receiver))
+        assert server.counts("orders") == QueueCounts(6 - received, 0, 0, 0, 0)
+
+
 def test_a_waiting_receiver_gets_a_message_as_it_comes(queue):
     _, sender, receiver = queue
     assert receiver.receive_messages(1, max_wait_time=0.3) == []
