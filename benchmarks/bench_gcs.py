@@ -1,7 +1,6 @@
 """Time the Cloud Storage store's put and download beside the SDK's own transfer_manager and obstore.
 
-A small Cloud Storage server of the tests, the line before it and the clients are processes of their own, on one machine.
-``loopback`` is the server itself; ``line`` carries 10 MiB a second on each connection and direction, and adds 40 ms to
+A small Cloud Storage server of the tests, the line before it and the clients are processes of their own. ``loopback`` is the server itself; ``line`` carries 10 MiB a second on each connection and direction, and adds 40 ms to
 each request, as a service some hundred kilometres away does. The rounds alternate between all ways, so that a slow
 moment of the machine meets all of them; the median is told, and how it compares with transfer_manager's.
 

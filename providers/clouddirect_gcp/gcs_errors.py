@@ -135,7 +135,7 @@ def refused(refusal: Refusal, about: About, if_absent: bool = False) -> CloudDir
     error = kind(
         _DROPPED if dropped else _TEXTS.get(kind, f"Cloud Storage refused the request (HTTP {refusal.status})"),
         code=f"{refusal.status} {refusal.reason}".strip(),
-        retryable=True if dropped else None,
+        retryable=True if dropped or kind is IntegrityError else None,  # damage on the way is not there twice
         retry_after=refusal.retry_after,
     )
     # a session's address lets anybody write, so words about one, which may quote it, are not repeated

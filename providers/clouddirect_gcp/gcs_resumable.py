@@ -77,7 +77,11 @@ class ResumableUpload(Upload):
             if last is not None and len(last):
                 span, body = f"bytes {last.offset}-{size - 1}/{size}", last.open
             headers = {"X-Goog-Hash": hash_header(digest)} if digest else {}
-            response = self._put(span, body, timeout, (200, 201, _INCOMPLETE), headers)
+            try:
+                response = self._put(span, body, timeout, (200, 201, _INCOMPLETE), headers)
+            except IntegrityError as error:
+                error.retryable = False  # any chunk may be the damaged one, and sending the last again mends nothing
+                raise
             if response.status_code == _INCOMPLETE:
                 raise UnavailableError(f"Cloud Storage holds only {_arrived(response):,} of {size:,} bytes so far")
             self._stored = file_of_resource(response.json())

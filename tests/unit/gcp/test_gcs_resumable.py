@@ -213,6 +213,16 @@ def test_service_that_stores_other_bytes(store: FileStore, service: Sessions) ->
         store.put("key", content(2 * CHUNK))
 
 
+def test_damage_is_found_at_the_end(store: FileStore, line: HttpLine, service: Sessions) -> None:
+    """A digest that differs ends the upload: any of its chunks may be the damaged one."""
+    service.answers = [None, Reply(400, {}, b'Provided CRC32C "AAAAAA==" doesn\'t match calculated CRC32C "x".')]
+    with pytest.raises(IntegrityError, match="nothing was stored") as raised:
+        store.put("key", content(2 * CHUNK))
+    assert not raised.value.retryable
+    assert len(spans(line)) == 2
+    assert line.seen[-1].method == "DELETE"
+
+
 def test_cancelled_upload_cancels_the_session(store: FileStore, line: HttpLine) -> None:
     """An upload that fails discards what was sent."""
 
