@@ -60,6 +60,15 @@ def test_no_message_is_measured_smaller_than_it_is(message: Message) -> None:
     assert measure(message) >= _request(message).ByteSize()
 
 
+@pytest.mark.parametrize("field", ["id", "subject", "correlation_id", "content_type", "attributes"])
+def test_texts_that_grow_on_the_wire_are_not_underrated(field: str) -> None:
+    """In JSON a character can take twelve bytes, here of the largest text that passes for small."""
+    text = "\U0001f642" * 600
+    values: dict[str, Any] = {field: {"goog-x": text} if field == "attributes" else text}
+    message = Message(body=b"", **values)
+    assert measure(message) >= _request(message).ByteSize() > 7000
+
+
 def test_large_messages_are_measured_exactly() -> None:
     for size in (10_000, 200_000, 3_000_000):
         message = Message(body=b"x" * size)
