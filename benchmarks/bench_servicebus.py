@@ -238,8 +238,8 @@ def measure_many(address: dict[str, str], options: argparse.Namespace) -> dict[s
 
             return measure
 
-        sides = {"broker": emptied(many), "sdk, one sender": emptied(lambda: fill(senders[0], options.messages, options.size)),
-                 "sdk, two senders": emptied(two)}  # fmt: skip
+        one = lambda: fill(senders[0], options.messages, options.size)  # noqa: E731
+        sides = {"broker": emptied(many), "sdk, one sender": emptied(one), "sdk, two senders": emptied(two)}
         rates = alternate(dict.fromkeys(sides, options.messages), sides, options.rounds)
     return report("send_many", rates, max(rates["sdk, one sender"], rates["sdk, two senders"]), 0.9)
 

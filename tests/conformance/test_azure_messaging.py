@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 
 import pytest
 from azure.servicebus import ServiceBusClient, ServiceBusMessage, TransportType
-from emulators.servicebus import LISTEN, SEND, AccessKey, QueueSettings, ServiceBusServer
-from unit.azure.bus_fixtures import Certificates, bus_certificates, open_bus
 
 from clouddirect.conformance import MessagingConformance
 from clouddirect.messaging import MessageBroker
+from emulators.servicebus import LISTEN, SEND, AccessKey, QueueSettings, ServiceBusServer
+from unit.azure.bus_fixtures import Certificates, bus_certificates, open_bus
 
 __all__ = ["bus_certificates"]
 
