@@ -183,7 +183,7 @@ def test_a_beginning_whose_answer_is_lost_begins_again(s3: Rig, fault: Fault) ->
 
 def test_a_pause_while_sending_is_no_dead_line(s3: Rig) -> None:
     """A line that halts for less than the stall timeout costs no attempt, however short the connect timeout is."""
-    with TcpLine(s3.server.port) as line:
+    with TcpLine(s3.server.port, rate=100 * MIB) as line:  # with a rate it holds little, so that a halt is felt
         runtime = StoreRuntime(part_size=5 * MIB, concurrency=1, retry=RetryPolicy(max_attempts=1), stall_timeout=20.0)
         with AwsStore(options(f"http://127.0.0.1:{line.port}", ROOT, connect_timeout=0.3), runtime) as store:
             store.put("before", b"content")
