@@ -1,0 +1,263 @@
+"""The clouds, on this machine: what each side of the order workflow needs to use one, with just the rights it needs.
+
+    with azure_cloud() as cloud:
+        settings = Settings.of(both_sides(cloud, stage_delay=0.1))
+
+As a command, to rehearse without an account, a network or Docker, with tests/ on PYTHONPATH::
+
+    python -m emulators.clouds azure --settings clouddirect-azure.toml
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+__all__ = ["CLOUDS", "Cloud", "aws_cloud", "azure_cloud", "both_sides", "gcp_cloud", "local_cloud", "to_toml"]
+
+POLICIES = Path(__file__).resolve().parents[2] / "docs" / "policies"
+CLIENT_GUID = "7a1f0c52-3d84-4c1b-9e55-0d3c6b2f8a10"
+
+#: The queues, each with what the integrator does with it; the platform does the opposite.
+QUEUES: Mapping[str, Literal["send", "receive"]] = {
+    "orders": "send", "gradings": "send", "events": "receive", "results": "receive",
+}  # fmt: skip
+#: The stores, likewise.
+STORES: Mapping[str, Literal["write", "read"]] = {"images": "write", "shared_images": "read"}
+
+
+class Cloud(Protocol):
+    """Makes queues and containers, and hands out credentials for one side of one of them."""
+
+    def queue(self, name: str, side: Literal["send", "receive"]) -> dict[str, Any]:
+        """Settings of an endpoint that may do nothing but send to, or receive from, the queue ``name``."""
+
+    def store(self, name: str, side: Literal["write", "read"]) -> dict[str, Any]:
+        """Settings of a store that may do nothing but write to, or read and list, the container ``name``."""
+
+
+def both_sides(
+    cloud: Cloud | Mapping[str, Cloud], *, stage_delay: float = 0.15, image_wait: float = 1.0, **more: Any
+) -> dict[str, Any]:
+    """Return the settings of an integrator and, as its sandbox, of the platform.
+
+    ``cloud`` holds everything, or says for each queue and store which cloud holds it.
+    """
+
+    def where(name: str) -> Cloud:
+        return cloud[name] if isinstance(cloud, Mapping) else cloud
+
+    opposite = {"send": "receive", "receive": "send", "write": "read", "read": "write"}
+    ours: dict[str, Any] = {"endpoints": {}, "stores": {}}
+    theirs: dict[str, Any] = {"endpoints": {}, "stores": {}, "stage_delay": stage_delay, "image_wait": image_wait}
+    for name, side in QUEUES.items():
+        ours["endpoints"][name] = where(name).queue(name, side)
+        theirs["endpoints"][name] = where(name).queue(name, opposite[side])  # type: ignore[arg-type]
+    for name, access in STORES.items():
+        ours["stores"][name] = where(name).store(name, access)
+        theirs["stores"][name] = where(name).store(name, opposite[access])  # type: ignore[arg-type]
+    return {"client_guid": CLIENT_GUID, "site": "DEMO", **ours, "sandbox": theirs, **more}
+
+
+@contextmanager
+def local_cloud() -> Iterator[Cloud]:
+    """The embedded provider, as a cloud like the others."""
+    with tempfile.TemporaryDirectory() as directory:
+        yield _Local(Path(directory))
+
+
+class _Local:
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def queue(self, name: str, side: str) -> dict[str, Any]:
+        path = str(self._directory / "queues.db")
+        return {"provider": "local", "queue": name, "path": path, "create": True, "access": side}
+
+    def store(self, name: str, side: str) -> dict[str, Any]:
+        path, container = str(self._directory / "files"), name.replace("_", "-")
+        return {"provider": "local", "container": container, "path": path, "create": True, "access": side}
+
+
+@contextmanager
+def azure_cloud() -> Iterator[Cloud]:
+    """The project's own Service Bus server, with a key for each side of each queue, and Azurite, with SAS tokens."""
+    from emulators.azurite import azurite
+    from emulators.servicebus import LISTEN, SEND, AccessKey, ServiceBusServer
+
+    names = {"send": SEND, "receive": LISTEN}
+    keys = [
+        AccessKey(f"{queue}-{side}", uuid.uuid4().hex, [right], queue)
+        for queue in QUEUES
+        for side, right in names.items()
+    ]
+    with ServiceBusServer(list(QUEUES), keys=keys) as bus, azurite() as blobs:
+        yield _Azure(bus, blobs)
+
+
+class _Azure:
+    def __init__(self, bus: Any, blobs: Any) -> None:
+        self._bus = bus
+        self._blobs = blobs
+        self._made: set[str] = set()
+
+    def queue(self, name: str, side: str) -> dict[str, Any]:
+        string = self._bus.connection_string(name, key=f"{name}-{side}")
+        return {"provider": "azure", "queue": name, "connection_string": string}
+
+    def store(self, name: str, side: str) -> dict[str, Any]:
+        from azure.storage.blob import ContainerClient, ContainerSasPermissions, generate_container_sas
+
+        from emulators.azurite import ACCOUNT
+
+        container = name.replace("_", "-")
+        if container not in self._made:
+            with ContainerClient.from_connection_string(self._blobs.connection_string(), container) as client:
+                client.create_container()
+            self._made.add(container)
+        allowed = ContainerSasPermissions(write=True, create=True) if side == "write" else ContainerSasPermissions(
+            read=True, list=True
+        )  # fmt: skip
+        sas = generate_container_sas(
+            ACCOUNT, container, account_key=self._blobs.key, permission=allowed,
+            expiry=datetime.now(UTC) + timedelta(days=7),
+        )  # fmt: skip
+        return {"provider": "azure", "container": container, "account_url": self._blobs.url(), "sas_token": sas}
+
+
+@contextmanager
+def aws_cloud() -> Iterator[Cloud]:
+    """ministack with IAM enforced; users with the policies of the documentation."""
+    from emulators.ministack import ministack
+
+    with ministack(auth=True) as server:
+        yield _Aws(server)
+
+
+class _Aws:
+    def __init__(self, server: Any) -> None:
+        self._server = server
+        self._urls: dict[str, str] = {}
+        self._buckets: set[str] = set()
+
+    def queue(self, name: str, side: str) -> dict[str, Any]:
+        from emulators.ministack import ACCOUNT, REGION
+
+        if name not in self._urls:
+            self._urls[name] = self._server.client("sqs").create_queue(QueueName=name)["QueueUrl"]
+        arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}"
+        return {"queue": self._urls[name], **self._reached(f"aws-sqs-{side}.json", lambda _: arn)}
+
+    def store(self, name: str, side: str) -> dict[str, Any]:
+        bucket = name.replace("_", "-")
+        if bucket not in self._buckets:
+            self._server.client("s3").create_bucket(Bucket=bucket)
+            self._buckets.add(bucket)
+        reached = self._reached(f"aws-s3-{side}.json", lambda arn: arn.replace("acme-retina", bucket))
+        return {"container": bucket, **reached}
+
+    def _reached(self, policy: str, resource: Callable[[str], str]) -> dict[str, Any]:
+        """How to reach the server with a key that may do what the documentation's policy says, of this resource."""
+        from emulators.ministack import REGION
+
+        text = json.loads((POLICIES / policy).read_text(encoding="utf-8"))
+        for statement in text["Statement"]:
+            statement["Resource"] = resource(statement["Resource"])
+        key = self._server.key_with(json.dumps(text))
+        return {
+            "provider": "aws", "region": REGION, "endpoint_url": self._server.url, "access_key_id": key.id,
+            "secret_access_key": key.secret,
+        }  # fmt: skip
+
+
+@contextmanager
+def gcp_cloud() -> Iterator[Cloud]:
+    """The project's own Pub/Sub and Cloud Storage servers, with a token for each side."""
+    from emulators.gcs import GcsServer
+    from emulators.pubsub import PubSubServer
+
+    project = "clinic-rehearsal"
+    queues = {}
+    for name in QUEUES:
+        queues[f"pubsub-{name}-send"] = {f"projects/{project}/topics/{name}": "publisher"}
+        queues[f"pubsub-{name}-receive"] = {f"projects/{project}/subscriptions/{name}": "subscriber"}
+    stores = {"gcs-write": {"create"}, "gcs-read": {"get", "list"}}
+    with (
+        PubSubServer(queues, tls=True) as pubsub,
+        GcsServer(stores) as gcs,
+        tempfile.TemporaryDirectory() as directory,
+    ):
+        ca_file = Path(directory) / "root.pem"
+        ca_file.write_bytes(pubsub.root_certificates)
+        yield _Gcp(project, pubsub, gcs, ca_file)
+
+
+class _Gcp:
+    def __init__(self, project: str, pubsub: Any, gcs: Any, ca_file: Path) -> None:
+        self._project = project
+        self._gcs = gcs
+        self._reached = {"provider": "gcp", "project": project, "endpoint": pubsub.endpoint, "ca_file": str(ca_file)}
+        for name in QUEUES:
+            topic = pubsub.add_topic(f"projects/{project}/topics/{name}")
+            dead = pubsub.add_topic(f"{topic}-dead")
+            pubsub.add_subscription(
+                f"projects/{project}/subscriptions/{name}", topic, dead_letter_topic=dead, max_delivery_attempts=10
+            )
+        for name in STORES:
+            gcs.add_bucket(name.replace("_", "-"))
+
+    def queue(self, name: str, side: str) -> dict[str, Any]:
+        counted = {"counted": True, "max_delivery_count": 10} if side == "receive" else {}
+        return {**self._reached, "queue": name, "access_token": f"pubsub-{name}-{side}", **counted}
+
+    def store(self, name: str, side: str) -> dict[str, Any]:
+        return {
+            "provider": "gcp", "container": name.replace("_", "-"), "endpoint": self._gcs.url,
+            "access_token": f"gcs-{side}",
+        }  # fmt: skip
+
+
+#: How to start each, by the provider's name.
+CLOUDS: Mapping[str, Callable[[], Any]] = {
+    "aws": aws_cloud, "azure": azure_cloud, "gcp": gcp_cloud, "local": local_cloud,
+}  # fmt: skip
+
+
+def to_toml(values: Mapping[str, Any], path: str = "") -> str:
+    """Write settings as TOML: texts, numbers, truth values and lists of them, in tables of any depth."""
+    plain = {name: value for name, value in values.items() if not isinstance(value, Mapping)}
+    tables = {name: value for name, value in values.items() if isinstance(value, Mapping)}
+    lines = [f"{name} = {json.dumps(value)}" for name, value in plain.items()]
+    text = "\n".join([f"[{path}]", *lines] if path and plain else lines)
+    parts = [to_toml(value, f"{path}.{name}" if path else name) for name, value in tables.items()]
+    return "\n\n".join(part for part in [text, *parts] if part)
+
+
+def main() -> None:
+    """Run one cloud until interrupted."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("provider", choices=sorted(set(CLOUDS) - {"local"}))
+    parser.add_argument("--settings", type=Path, help="where to write settings of both sides; clouddirect-NAME.toml")
+    given = parser.parse_args()
+    path = given.settings or Path(f"clouddirect-{given.provider}.toml")
+    with ExitStack() as running:
+        values = both_sides(running.enter_context(CLOUDS[given.provider]()))
+        path.write_text(to_toml(values) + "\n", encoding="utf-8")
+        print(f"{given.provider} runs on this machine until Ctrl-C; see orders go through with:", flush=True)
+        print(f"    clouddirect --config {path} demo --provider {given.provider}", flush=True)
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            print("ended")
+
+
+if __name__ == "__main__":
+    main()
