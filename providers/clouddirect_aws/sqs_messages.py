@@ -35,7 +35,7 @@ def send_entry(place: int, message: Message, fifo: bool) -> dict[str, Any]:
     if fifo:
         entry["MessageGroupId"] = token(message.ordering_key or message.id)
         entry["MessageDeduplicationId"] = token(message.id)
-    elif message.delay:
+    elif message.delay is not None:
         entry["DelaySeconds"] = math.ceil(message.delay)
     return entry
 
