@@ -1,8 +1,9 @@
 """Time the Cloud Storage store's put and download beside the SDK's own transfer_manager and obstore.
 
-A small Cloud Storage server of the tests, the line before it and the clients are processes of their own. ``loopback`` is the server itself; ``line`` carries 10 MiB a second on each connection and direction, and adds 40 ms to
-each request, as a service some hundred kilometres away does. The rounds alternate between all ways, so that a slow
-moment of the machine meets all of them; the median is told, and how it compares with transfer_manager's.
+A small Cloud Storage server of the tests, the line before it and the clients are processes of their own. ``loopback``
+is the server itself; ``line`` carries 10 MiB a second on each connection and direction, and adds 40 ms to each request,
+as a service some hundred kilometres away does. The rounds alternate between all ways, so that a slow moment of the
+machine meets all of them; the median is told, and how it compares with transfer_manager's.
 
 - ``clouddirect``: with its defaults, 4 parts of 8 MiB at once; every byte is verified, both ways.
 - ``clouddirect 10``: the same with ``concurrency=10``.
