@@ -1,0 +1,200 @@
+"""`Journal`: the SQLite file in which the client keeps what must survive a restart: outbox, inbox and ledger.
+
+Any number of threads and processes may use one file. Every write is a transaction that is on the disk when it is
+reported as done. The file, and those that SQLite lays beside it, are readable by their owner alone where the system
+knows owners.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from clouddirect.errors import (
+    ClosedError,
+    CloudDirectError,
+    ConfigurationError,
+    IntegrityError,
+    PermissionDeniedError,
+    UnavailableError,
+)
+
+__all__ = ["Journal", "journal_path"]
+
+#: Seconds that a transaction waits for others.
+_BUSY = 30.0
+#: Marks a file as a journal of ours ("CdJ1").
+_APPLICATION_ID = 0x43644A31
+
+_TABLE: dict[int, tuple[type[CloudDirectError], bool, str]] = {
+    sqlite3.SQLITE_BUSY: (UnavailableError, True, "another program is keeping it locked; see which one has it open"),
+    sqlite3.SQLITE_LOCKED: (UnavailableError, True, "another program is keeping it locked; see which one has it open"),
+    sqlite3.SQLITE_FULL: (UnavailableError, False, "the disk is full; make room"),
+    sqlite3.SQLITE_IOERR: (UnavailableError, False, "reading or writing the disk failed; see the system's log"),
+    sqlite3.SQLITE_READONLY: (
+        PermissionDeniedError, False,
+        "it cannot be written; this user needs to write to the file and to its directory",
+    ),
+    sqlite3.SQLITE_CANTOPEN: (
+        PermissionDeniedError, False,
+        "it cannot be opened; this user needs to read and write the file and to write to its directory",
+    ),
+    sqlite3.SQLITE_NOTADB: (ConfigurationError, False, "it is no journal; set another data_dir or put the file aside"),
+    sqlite3.SQLITE_CORRUPT: (IntegrityError, False, "it is damaged; put it aside and restore it from a backup"),
+}  # fmt: skip
+
+
+def journal_path(data_dir: Path | None) -> Path:
+    """Return where the journal is: ``clouddirect.db`` in ``data_dir``, or in the user's data directory."""
+    if data_dir is None:
+        import platformdirs
+
+        data_dir = Path(platformdirs.user_data_dir("clouddirect", appauthor=False))
+    return data_dir / "clouddirect.db"
+
+
+class Journal:
+    """One SQLite file with the tables that its users need; it is made, with its directory, on first use."""
+
+    def __init__(self, path: Path) -> None:
+        """Use the file at ``path``. Opens nothing yet."""
+        self.path = path.expanduser()
+        self._lock = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+        self._pid = 0
+        self._forgotten: sqlite3.Connection | None = None  # a parent's: neither used nor closed on this side of a fork
+        self._schemas: dict[str, str] = {}
+        self._closed = False
+
+    def define(self, name: str, schema: str) -> None:
+        """Have the tables of ``schema`` (statements with IF NOT EXISTS) made in the file, once for each ``name``."""
+        with self._lock:
+            if name in self._schemas:
+                return
+            self._schemas[name] = schema
+            if self._connection is not None:
+                self._discard()  # opened again, with all schemas, when it is next used
+
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """Run a transaction; it is durable when this returns, and undone when the body raises. One at a time.
+
+        Raises:
+            UnavailableError: others keep the file locked, the disk is full, …
+            PermissionDeniedError: the file or its directory cannot be written.
+            ConfigurationError, IntegrityError: the file is no journal, or damaged.
+        """
+        with self._lock, self._translating():
+            connection = self._open()
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                connection.rollback()
+                raise
+
+    @contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """Lend the connection for SELECT statements; raises like `write`."""
+        with self._lock, self._translating():
+            yield self._open()
+
+    def connect(self) -> sqlite3.Connection:
+        """Return a connection of the caller's own, to be closed by the caller; raises like `write`.
+
+        For what takes long, such as reading an image, so that nobody has to wait for it.
+        """
+        with self._lock, self._translating():
+            self._open()
+            return self._new_connection()
+
+    def close(self) -> None:
+        """Close the file; nothing works afterwards."""
+        with self._lock:
+            self._closed = True
+            self._discard()
+
+    def _open(self) -> sqlite3.Connection:
+        if self._closed:
+            raise ClosedError(f"the journal {self.path} has been closed")
+        if self._pid != os.getpid():
+            self._forgotten = self._connection
+            self._connection, self._pid = None, os.getpid()
+        if self._connection is None:
+            self._make()
+            connection = self._new_connection()
+            try:
+                self._prepare(connection)
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
+        return self._connection
+
+    def _make(self) -> None:
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        except FileExistsError:
+            pass
+
+    def _new_connection(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            f"{self.path.resolve().as_uri()}?mode=rw", uri=True, timeout=_BUSY, isolation_level=None,
+            check_same_thread=False,
+        )  # fmt: skip
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA fullfsync = ON")  # on macOS, fsync alone does not reach the disk
+        connection.execute("PRAGMA secure_delete = ON")  # what is deleted names patients
+        connection.execute("PRAGMA journal_size_limit = 16777216")
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        (found,) = connection.execute("PRAGMA application_id").fetchone()
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if found != _APPLICATION_ID and tables:
+            raise ConfigurationError(
+                f"the file {self.path} belongs to another program; set another data_dir or put the file aside"
+            )
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("BEGIN IMMEDIATE")
+        for schema in self._schemas.values():
+            for statement in schema.split(";"):
+                connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        connection.execute("COMMIT")
+
+    def _discard(self) -> None:
+        if self._connection is not None and self._pid == os.getpid():
+            self._connection.close()
+        self._connection = None
+
+    @contextmanager
+    def _translating(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            found = _TABLE.get(getattr(error, "sqlite_errorcode", -1) & 0xFF)
+            if found is None:
+                raise
+            kind, retryable, what = found
+            raise kind(
+                f"the journal {self.path}: {what}",
+                operation="journal",
+                retryable=retryable,
+                code=error.sqlite_errorname,
+            ) from error
+        except OSError as error:
+            if isinstance(error, CloudDirectError):
+                raise
+            denied = isinstance(error, PermissionError)
+            raise (PermissionDeniedError if denied else UnavailableError)(
+                f"the journal {self.path}: {error.strerror or type(error).__name__}; see that its directory may be "
+                "written by this user, or set another data_dir",
+                operation="journal", retryable=False,
+            ) from error  # fmt: skip
