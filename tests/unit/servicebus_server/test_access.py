@@ -134,7 +134,7 @@ def test_a_token_credential(start, clients, certificate):
             retry_total=0,
             **certificate.options,
         )
-        clients.enter(clients.enter(client).get_queue_sender("orders")).send_messages(ServiceBusMessage("x"))
+        clients.enter(clients.keep(client).get_queue_sender("orders")).send_messages(ServiceBusMessage("x"))
 
     open_sender("eyJ.known.token")
     assert server.counts("orders").active == 1
@@ -155,7 +155,7 @@ def test_a_sas_credential_over_tls(start, clients, certificate):
         retry_total=0,
         **certificate.options,
     )
-    clients.enter(clients.enter(client).get_queue_sender("orders")).send_messages(ServiceBusMessage("x"))
+    clients.enter(clients.keep(client).get_queue_sender("orders")).send_messages(ServiceBusMessage("x"))
     assert server.counts("orders").active == 1
 
 
