@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import urllib.error
 import urllib.request
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -72,6 +73,22 @@ def test_signed_urls_of_odd_keys(blobs: Blobs) -> None:
         store.put(key, key.encode())
         with urllib.request.urlopen(store.presign(key).url, timeout=30) as response:
             assert response.read() == key.encode()
+
+
+def test_signed_urls_do_one_thing(blobs: Blobs) -> None:
+    """A URL for reading does not write, and one for writing does not read, nor delete."""
+    store = blobs.store()
+    store.put("key", b"content")
+    reading, writing = store.presign("key"), store.presign("key", method="PUT")
+    for url, methods in ((reading.url, ("PUT", "DELETE")), (writing.url, ("GET", "DELETE"))):
+        for method in methods:
+            body = b"by URL" if method == "PUT" else None
+            request = urllib.request.Request(url, body, {"x-ms-blob-type": "BlockBlob"}, method=method)
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                urllib.request.urlopen(request, timeout=30)
+            with refused.value:
+                assert refused.value.code == 403
+    assert store.get("key") == b"content"
 
 
 def test_check_tells_what_a_sas_permits(blobs: Blobs) -> None:

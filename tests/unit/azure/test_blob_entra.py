@@ -12,12 +12,15 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from azure.core.credentials import AccessToken
 
+from clouddirect.clock import ManualClock
 from clouddirect.errors import AuthenticationError, PermissionDeniedError
 from clouddirect.storage import PresignedUrl, StoreRuntime
 from clouddirect_azure.store import AzureStore
@@ -174,6 +177,23 @@ def test_token_that_is_not_accepted(secure_blobs: SecureBlobs) -> None:
     """An expired token is refused as such."""
     with entra_store(secure_blobs, Tokens(-3600)) as store, pytest.raises((AuthenticationError, PermissionDeniedError)):
         store.get("key")
+
+
+def test_delegation_key_is_kept(secure_blobs: SecureBlobs) -> None:
+    """One key signs for a day; a URL that is to last longer asks for another one."""
+    clock = ManualClock(datetime.now(UTC))
+    options = AzureStoreOptions(
+        container="images", account_url=secure_blobs.server.url(), ca_file=secure_blobs.authority
+    )
+    with AzureStore(options, StoreRuntime(clock=clock), Tokens()) as store:
+        starts = []
+        for hours in (1, 23, 30, 47):
+            clock.advance(60)
+            query = parse_qs(urlsplit(store.presign("key", expires=hours * 3600).url).query)
+            starts.append(query["skt"][0])
+            assert query["se"][0] <= query["ske"][0]
+    assert starts[0] == starts[1] != starts[2]
+    assert len(set(starts)) == 3
 
 
 def send(signed: PresignedUrl, trusted: ssl.SSLContext, content: bytes) -> bytes:

@@ -125,6 +125,27 @@ def test_a_success_of_somebody_else(blobs: Blobs, ask: str, status: int) -> None
         asked[ask]()
 
 
+@pytest.mark.parametrize(("ask", "status"), [("put", 200), ("put", 202), ("stat", 206), ("delete", 200), ("list", 201)])
+def test_a_success_of_another_kind(blobs: Blobs, ask: str, status: int) -> None:
+    """Each request has the one status that means that it was done."""
+    store = blobs.store(blobs.line(lambda request: Reply(status, {"x-ms-request-id": "1"})), **_ONCE)
+    asked: dict[str, Callable[[], object]] = {
+        "put": lambda: store.put("key", b"content"), "stat": lambda: store.stat("key"),
+        "list": lambda: list(store.list()), "delete": lambda: store.delete("key"),
+    }  # fmt: skip
+    with pytest.raises(UnavailableError, match=f"status {status}"):
+        asked[ask]()
+
+
+def test_another_range_than_asked_for(blobs: Blobs) -> None:
+    """The whole blob, or another range, is not taken for the range that was asked for."""
+    for headers in ({}, {"content-range": "bytes 0-9/10"}, {"content-range": "bytes 50-59/60"}):
+        reply = Reply(206, {"x-ms-request-id": "1", "ETag": '"1"', **headers}, b"0123456789")
+        store = blobs.store(blobs.line(lambda request, reply=reply: reply), **_ONCE)  # type: ignore[misc]
+        with pytest.raises(UnavailableError, match="range"):
+            store.open("key", 5, 10)
+
+
 def test_a_listing_that_is_none(blobs: Blobs) -> None:
     """An answer of the service that is no listing is not an empty one."""
     for body in (b"<html>Welcome</html>", b"<html><br></html>", b"\xff\xfe"):

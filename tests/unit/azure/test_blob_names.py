@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from clouddirect.errors import InvalidKeyError, TooLargeError
@@ -31,6 +31,9 @@ def test_permitted_keys(key: str) -> None:
 
 
 @given(_TEXT)
+@example("")
+@example(" a")
+@example("a ")
 def test_metadata_comes_back(value: str) -> None:
     """Any text survives, as printable ASCII without blanks at its ends."""
     encoded = encode_metadata({"name": value})

@@ -11,7 +11,7 @@ from azure.storage.blob import ContentSettings
 
 from clouddirect.conformance.storage_harness import content
 from clouddirect.errors import ChangedError, IntegrityError, NotFoundError, PreconditionFailedError
-from emulators.http_line import Cut, Damage, Fault, Request
+from emulators.http_line import Cut, Damage, Fault, Reply, Request
 from unit.azure.blob_fixtures import Blobs
 
 _MIB = 1 << 20
@@ -164,6 +164,14 @@ def test_changed_between_two_ranges(blobs: Blobs) -> None:
             change()
             with pytest.raises(ChangedError):
                 stream.read()
+
+
+def test_deleted_between_two_ranges(blobs: Blobs) -> None:
+    """So it is where the service says that it is missing, rather than that the condition does not hold."""
+    blobs.put_without_md5("key", content(9 * _MIB))
+    gone = once(2, Reply(404, {"x-ms-error-code": "BlobNotFound", "x-ms-request-id": "1"}))
+    with blobs.store(blobs.line(gone)).open("key") as stream, pytest.raises(ChangedError, match="deleted"):
+        stream.read()
 
 
 def test_every_blob_is_listed(blobs: Blobs) -> None:
