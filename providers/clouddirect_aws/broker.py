@@ -27,7 +27,7 @@ from clouddirect_aws.sqs_clients import Side, SqsClients
 from clouddirect_aws.sqs_content import encode
 from clouddirect_aws.sqs_errors import CODES, RECEIPT_CODES, entry_outcomes
 from clouddirect_aws.sqs_messages import Receipt, confirmation, delivery, is_intact, receipt, send_entry
-from clouddirect_aws.sqs_places import is_fifo
+from clouddirect_aws.sqs_places import Place, is_fifo
 from clouddirect_aws.sqs_polls import Polls
 
 if TYPE_CHECKING:
@@ -224,7 +224,7 @@ class AwsBroker(MessageBroker):
 
     def _call(self, side: Side, queue: str, timeout: float, call: Callable[[SQSClient, str], T]) -> T:
         """Make one call with the side's client; say of an ambiguous failure to send that it is one."""
-        place = self._clients.place(queue, side, timeout)
+        place = self._place(queue, side, timeout)
         client = self._clients.get(side, place, timeout)
         try:
             return call(client, place.url)
@@ -237,12 +237,25 @@ class AwsBroker(MessageBroker):
             translated.maybe_sent = side == "send" and is_ambiguous(error)
             raise translated from error
 
+    def _place(self, queue: str, side: Side, timeout: float) -> Place:
+        try:
+            return self._clients.place(queue, side, timeout)
+        except Exception as error:
+            if isinstance(self._classify(error), PermissionDeniedError):
+                raise PermissionDeniedError(
+                    "the credential may not look up the queue's URL (sqs:GetQueueUrl); name the queue by its URL",
+                    code="AccessDenied",
+                ) from error
+            raise
+
     def _classify(self, error: Exception) -> CloudDirectError | None:
         return classify(error, CODES, self._secrets)
 
     def _check(self, queue: str, access: Access, timeout: float) -> CheckResult:
+        side: Side = "send" if access == "send" else "settle"
+        self._place(queue, side, timeout)  # without it nothing works, so that its refusal is a failure
         try:
-            found = self._call("send" if access == "send" else "settle", queue, timeout, read_attributes)
+            found = self._call(side, queue, timeout, read_attributes)
         except PermissionDeniedError as denied:
             return unverified(access, denied)
         return describe_queue(access, found, self._options.max_message_bytes)
