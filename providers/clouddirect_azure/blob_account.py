@@ -56,12 +56,12 @@ def _from_connection_string(text: str) -> Account:
     """Read what https://learn.microsoft.com/azure/storage/common/storage-configure-connection-string describes."""
     pairs: dict[str, str] = {}
     for pair in filter(None, (piece.strip() for piece in text.strip().split(";"))):
-        name, equals, value = pair.partition("=")
+        part, equals, value = pair.partition("=")
         if not equals:
             raise ConfigurationError(
                 "connection_string is malformed: it must consist of NAME=VALUE pairs parted by ';'"
             )
-        pairs[name.strip().lower()] = value.strip()
+        pairs[part.strip().lower()] = value.strip()
     if pairs.get("usedevelopmentstorage", "").lower() == "true":
         return _from_connection_string(_DEVELOPMENT)
     name, key, sas = pairs.get("accountname"), pairs.get("accountkey"), pairs.get("sharedaccesssignature")

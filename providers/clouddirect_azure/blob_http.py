@@ -191,8 +191,8 @@ class _Adapter(HTTPAdapter):
     def __init__(self, pool: int) -> None:
         super().__init__(pool_connections=4, pool_maxsize=pool, max_retries=Retry(total=False, redirect=False))
 
-    def init_poolmanager(self, *arguments: Any, **named: Any) -> None:
-        super().init_poolmanager(*arguments, **named, **_SOCKETS)
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **named: Any) -> None:
+        super().init_poolmanager(connections, maxsize, block, **named, **_SOCKETS)
 
     def proxy_manager_for(self, proxy: str, **named: Any) -> Any:
         return super().proxy_manager_for(proxy, **named, **_SOCKETS)
