@@ -51,8 +51,6 @@ class _Reader:
             return terms[0]
         while self._take(joined_by):
             terms.append(self._term())
-        if self._tokens[self._at] in ("AND", "OR"):
-            raise self._refusal("AND and OR need parentheses to be mixed")
         if joined_by == "AND":
             return lambda attributes: all(term(attributes) for term in terms)
         return lambda attributes: any(term(attributes) for term in terms)

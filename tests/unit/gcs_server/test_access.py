@@ -83,6 +83,8 @@ def test_an_upload_that_replaces_in_the_end_needs_delete_too(guarded: GcsServer,
     listed = f"<C><Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part></C>"
     assert requests.post(part, data=listed, headers=headers, timeout=30).status_code == 403
     assert guarded.read("clinic", "new") == b"faster"
+    asked = requests.post(f"{guarded.url}/clinic/new?uploads", headers={"Authorization": "Bearer reader"}, timeout=30)
+    assert asked.status_code == 403
 
 
 def test_what_is_missing_is_told_only_to_those_who_may_list(bucket_of: Bucket) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+from concurrent.futures import ThreadPoolExecutor
 
 import google_crc32c
 import pytest
@@ -13,6 +14,8 @@ from google.cloud import storage
 from google.cloud.storage.exceptions import DataCorruption
 
 from emulators.gcs import GcsServer
+from emulators.gcs.errors import HttpError
+from emulators.gcs.objects import Conditions
 
 
 def test_what_is_uploaded_is_described(bucket: storage.Bucket) -> None:
@@ -76,6 +79,18 @@ def test_preconditions_of_an_upload(server: GcsServer, bucket: storage.Bucket, k
     upload(b"second", if_generation_match=blob.generation)
     assert server.read("clinic", "one") == b"second"
     assert any(f"uploadType={kind}" in target for _, target in server.seen)
+
+
+def test_one_of_many_that_create_at_once_wins(server: GcsServer) -> None:
+    def create(n: int) -> int:
+        try:
+            server.store.put("clinic", f"{n % 50}", b"%d" % n, {}, conditions=Conditions(generation=0))
+        except HttpError as error:
+            return error.status
+        return 200
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(create, range(400))) == [200] * 50 + [412] * 350
 
 
 def test_preconditions_of_reading_changing_and_deleting(server: GcsServer, bucket: storage.Bucket) -> None:

@@ -88,6 +88,18 @@ def test_a_cut_chunk_leaves_what_came_of_it(server: GcsServer, bucket: storage.B
     transport.close()
 
 
+def test_bytes_that_are_here_already_are_not_taken_twice(server: GcsServer, bucket: storage.Bucket) -> None:
+    upload, transport = _begin(server, bucket)
+    upload.transmit_next_chunk(transport)
+    again = {"Content-Range": f"bytes 0-{2 * _CHUNK - 1}/{len(_DATA)}"}
+    answer = transport.put(upload.resumable_url, data=_DATA[: 2 * _CHUNK], headers=again)
+    assert (answer.status_code, answer.headers["Range"]) == (308, f"bytes=0-{2 * _CHUNK - 1}")
+    rest = {"Content-Range": f"bytes {2 * _CHUNK}-{len(_DATA) - 1}/{len(_DATA)}"}
+    assert transport.put(upload.resumable_url, data=_DATA[2 * _CHUNK :], headers=rest).status_code == 200
+    assert server.read("clinic", "scan") == _DATA
+    transport.close()
+
+
 def test_the_sdk_resumes_after_a_cut(server: GcsServer, bucket: storage.Bucket) -> None:
     server.faults.add("PUT", "upload_id=", CutRequest(after=100_000))
     bucket.blob("scan", chunk_size=_CHUNK).upload_from_file(io.BytesIO(_DATA))

@@ -25,17 +25,17 @@ def test_a_returned_message_waits_for_its_backoff(server: PubSubServer, clients:
 
 
 def test_backoff_doubles_up_to_its_maximum(server: PubSubServer, clients: Clients, topic: str) -> None:
-    server.add_subscription(_NAME, topic, backoff=(0.2, 0.4))
+    server.add_subscription(_NAME, topic, backoff=(0.05, 0.1))
     clients.publish(topic, b"one")
     received = clients.pull(_NAME)
     waits = []
-    for _ in range(3):
+    for _ in range(9):
         began = time.monotonic()
         clients.lease(_NAME, received, 0)
-        received = clients.pull(_NAME, wait=30)
+        received = clients.pull(_NAME, wait=6)  # without the maximum the last wait would be 12.8 s
         waits.append(time.monotonic() - began)
-    assert waits[0] >= 0.2
-    assert min(waits[1:]) >= 0.4
+    assert waits[0] >= 0.05
+    assert min(waits[1:]) >= 0.1
 
 
 def test_delivery_attempts_are_told_only_with_a_dead_letter_policy(
@@ -75,6 +75,18 @@ def test_what_fails_too_often_is_forwarded(server: PubSubServer, clients: Client
         "CloudPubSubDeadLetterSourceSubscriptionProject": "clinic",
     }
     assert server.backlog(_NAME) == []
+
+
+def test_leases_end_one_after_the_other_though_nobody_calls(server: PubSubServer, clients: Clients, topic: str) -> None:
+    dead = server.add_topic("projects/clinic/topics/dead")
+    watch = server.add_subscription("projects/clinic/subscriptions/dead", dead)
+    server.add_subscription(_NAME, topic, dead_letter_topic=dead, max_delivery_attempts=1)
+    clients.publish(topic, b"soon", b"later")
+    soon, later = clients.pull(_NAME)
+    clients.lease(_NAME, [later], 2)
+    clients.lease(_NAME, [soon], 1)
+    assert bodies(clients.pull(watch, wait=8)) == [b"soon"]
+    assert bodies(clients.pull(watch, wait=8)) == [b"later"]
 
 
 def test_without_the_dead_letter_topic_delivery_goes_on(server: PubSubServer, clients: Clients, topic: str) -> None:
