@@ -143,7 +143,8 @@ class PubSubServer:
             config.retry_policy.maximum_backoff.FromTimedelta(timedelta(seconds=backoff[1]))
         if retention is not None:
             config.message_retention_duration.FromTimedelta(timedelta(seconds=retention))
-        self._call(lambda: self._store.add_subscription(config, ack_deadline))
+        lease = None if config.ack_deadline_seconds == ack_deadline else ack_deadline
+        self._call(lambda: self._store.add_subscription(config, lease))
         return name
 
     def publish(self, topic: str, data: bytes, attributes: Mapping[str, str] | None = None, key: str = "") -> str:

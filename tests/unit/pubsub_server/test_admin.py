@@ -84,6 +84,18 @@ def test_settings_out_of_range_are_refused(clients: Clients, topic: str, setting
         clients.subscribe(_NAME, topic=topic, **settings)
 
 
+def test_a_changed_deadline_is_the_next_pulls_lease(server: PubSubServer, clients: Clients, topic: str) -> None:
+    server.add_subscription(_NAME, topic, ack_deadline=600)
+    request = {
+        "subscription": {"name": _NAME, "ack_deadline_seconds": 10},
+        "update_mask": {"paths": ["ack_deadline_seconds"]},
+    }
+    clients.subscriber.update_subscription(request=request)
+    clients.publish(topic, b"x")
+    clients.pull(_NAME)
+    assert bodies(clients.pull(_NAME, wait=60)) == [b"x"]
+
+
 def test_an_update_is_checked_like_a_creation(server: PubSubServer, clients: Clients, topic: str) -> None:
     server.add_subscription(_NAME, topic)
     request = {
