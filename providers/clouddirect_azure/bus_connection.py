@@ -28,20 +28,16 @@ NEGOTIATION = 20.0
 
 
 class _BoundedSocket(ssl.SSLSocket):
-    """Never waits without an end: the SDK takes the timeout away while it negotiates."""
+    """Never waits without an end: the SDK takes the timeout away for the TLS handshake and while it negotiates."""
 
     def settimeout(self, value: float | None) -> None:
         super().settimeout(NEGOTIATION if value is None else value)
 
 
 class _BoundedContext(ssl.SSLContext):
-    """Bounds the TLS handshake, which the SDK begins on a socket without a timeout."""
+    """Makes such sockets."""
 
     sslsocket_class = _BoundedSocket
-
-    def wrap_socket(self, sock: Any, *args: Any, **options: Any) -> ssl.SSLSocket:
-        sock.settimeout(NEGOTIATION)
-        return super().wrap_socket(sock, *args, **options)
 
 
 def bounded_context(ca_file: str | None) -> ssl.SSLContext:

@@ -175,8 +175,9 @@ class PlainReceivers(Receivers):
 class SessionReceivers(Receivers):
     """Receivers of a queue with sessions, each of which holds one session.
 
-    A session is received from only while none of its deliveries is unsettled, and is let go when it is empty or when a
-    delivery was given back, so that it continues, in order, with whoever accepts it next.
+    A session is received from only while none of its deliveries is unsettled, so that its order holds whatever becomes
+    of them. It is let go when it is empty, after a number of messages, so that others get their turn, and by the
+    receiver itself when nobody receives from it.
     """
 
     def __init__(self, make: Callable[[], Receiver], most: int, timeout: float) -> None:
@@ -197,18 +198,6 @@ class SessionReceivers(Receivers):
             came = self._receive_by(receiver, count, interrupt)
             if came or interrupt.is_set():
                 return came
-
-    def settle(self, held: Sequence[Held], how: Settlement, timeout: float) -> list[CloudDirectError | None]:
-        """Settle; what is given back frees its session, so that it comes again before the later ones."""
-        outcomes = super().settle(held, how, timeout)
-        self._let_go(held, how.name != "complete" and how.name != "dead_letter")
-        return outcomes
-
-    def release(self, held: Sequence[Held], timeout: float) -> list[CloudDirectError | None]:
-        """Give deliveries back and free their sessions."""
-        outcomes = super().release(held, timeout)
-        self._let_go(held, True)
-        return outcomes
 
     # -- inside ---------------------------------------------------------------------------------------------
 
@@ -268,20 +257,6 @@ class SessionReceivers(Receivers):
                 return None
             raise
         return receiver
-
-    def _let_go(self, held: Sequence[Held], given_back: bool) -> None:
-        """Free the sessions that have nothing unsettled left and had something given back."""
-        ended = []
-        with self._condition:
-            for receiver in {one.receiver for one in held}:
-                if given_back:
-                    self._handed_out[receiver] = TURN  # nothing more is received from it
-                if not receiver.outstanding and self._handed_out.get(receiver, 0) >= TURN and receiver in self._idle:
-                    self._forget(receiver)
-                    ended.append(receiver)
-            self._condition.notify()
-        for receiver in ended:
-            self._end(receiver)
 
     def _end(self, receiver: Receiver) -> None:
         """Close the link, which frees the session."""

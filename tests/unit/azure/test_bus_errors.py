@@ -76,8 +76,9 @@ def test_a_settlement_that_is_refused(bus: ServiceBusServer, bus_brokers: Broker
     broker.send("q", Message(body=b"x"))
     (delivery,) = broker.receive("q", wait=5)
     bus.faults.add(Point.DISPOSITION, Refuse(condition, "Lost."))
-    with pytest.raises(LeaseLostError):
+    with pytest.raises(LeaseLostError) as caught:
         delivery.ack()
+    assert caught.value.code == condition
 
 
 @pytest.mark.parametrize(

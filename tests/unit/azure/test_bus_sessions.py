@@ -10,6 +10,7 @@ import pytest
 
 from clouddirect.errors import LeaseLostError, UnsupportedError
 from clouddirect.messaging import DEAD_LETTER_REASON, Delivery, Message, MessageBroker
+from clouddirect_azure import bus_receiving
 from emulators.servicebus import (
     LISTEN,
     SEND,
@@ -92,6 +93,21 @@ def test_what_was_given_back_comes_first_to_whoever_is_next(bus_brokers: BrokerM
     assert (again.message.body, again.delivery_count) == (b"a0", 2)
     again.ack()
     assert _one(other).message.body == b"a1"
+
+
+def test_a_long_session_does_not_keep_the_others_waiting(
+    bus_brokers: BrokerMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bus_receiving, "TURN", 3)
+    broker = bus_brokers()
+    _send(broker, "a", 6)
+    _send(broker, "b")
+    bodies = []
+    for _ in range(7):
+        delivery = _one(broker)
+        bodies.append(delivery.message.body)
+        delivery.ack()
+    assert bodies == [b"a0", b"a1", b"a2", b"b0", b"a3", b"a4", b"a5"]
 
 
 def test_a_session_lease_is_renewed(bus: ServiceBusServer, bus_brokers: BrokerMaker) -> None:
