@@ -24,6 +24,7 @@ __all__ = [
     "ENDPOINTS",
     "EndpointSettings",
     "Endpoints",
+    "OutboxSettings",
     "STORES",
     "SandboxSettings",
     "Settings",
@@ -143,6 +144,21 @@ ENDPOINTS = tuple(Endpoints.model_fields)
 STORES = tuple(Stores.model_fields)
 
 
+class OutboxSettings(_Part):
+    """Whether what is sent is kept on the disk until the broker has confirmed it.
+
+    Attributes:
+        enabled: accept orders, with their images, while broker or store are out of reach, and send them when they are
+            back. The outbox is in ``data_dir``.
+        wait: seconds that a submission waits for its confirmation before it returns without one.
+    """
+
+    shown = ("enabled", "wait")
+
+    enabled: bool = False
+    wait: float = Field(default=5.0, ge=0)
+
+
 class SandboxSettings(_Part):
     """The other side, for rehearsals: mirrored endpoints with the platform's credentials.
 
@@ -180,6 +196,7 @@ class Settings(BaseSettings):
         stores: the stores.
         observers: names of the installed observers to enable.
         data_dir: where clouddirect keeps what must survive a restart; None for the user's data directory.
+        outbox: whether what is sent is kept on the disk until it is confirmed.
         sandbox: the other side, for rehearsals.
     """
 
@@ -197,6 +214,7 @@ class Settings(BaseSettings):
     stores: Stores = Field(default_factory=Stores)
     observers: list[str] = Field(default_factory=list)
     data_dir: Path | None = None
+    outbox: OutboxSettings = Field(default_factory=OutboxSettings)
     sandbox: SandboxSettings = Field(default_factory=SandboxSettings)
 
     @classmethod

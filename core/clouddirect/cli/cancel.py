@@ -32,7 +32,7 @@ def cancel(app: App, local_ids: tuple[str, ...], site: str | None, force: bool, 
     IRIS ignores, in silence, what matches no open order; an event OrderCancelled is the only confirmation. An order
     that is graded before the cancellation arrives is billed.
 
-    With --json, one line an order: {"file", "local_id", "message_id", "images", "warnings"}.
+    With --json, one line an order: {"file", "local_id", "message_id", "waiting", "images", "warnings"}.
     """
     from clouddirect.orders.models import OrderControlCode
 
@@ -50,7 +50,7 @@ def resend(app: App, local_ids: tuple[str, ...], site: str | None, force: bool, 
 
     They arrive on the results queue, with ResultCode R. IRIS ignores, in silence, what matches no graded order.
 
-    With --json, one line an order: {"file", "local_id", "message_id", "images", "warnings"}.
+    With --json, one line an order: {"file", "local_id", "message_id", "waiting", "images", "warnings"}.
     """
     from clouddirect.orders.models import OrderControlCode
 

@@ -33,7 +33,7 @@ def grade(app: App, files: tuple[str, ...], force: bool, dry_run: bool, as_json:
     All files are read and checked before the first one is sent. IRIS ignores, in silence, a grading of an order that
     is closed or has no images.
 
-    With --json, one line a grading: {"file", "local_id", "message_id", "warnings"}.
+    With --json, one line a grading: {"file", "local_id", "message_id", "waiting", "warnings"}.
     """
     rows = Rows([("Order", 36), ("Message", None)])
     with app.client() as client:
@@ -41,18 +41,20 @@ def grade(app: App, files: tuple[str, ...], force: bool, dry_run: bool, as_json:
         found = [client.check_grading(grading) for grading in gradings]
         refuse(files, found, force or dry_run)
         for number, (file, grading) in enumerate(zip(files, gradings, strict=True)):
-            message_id, warnings = None, found[number]
+            message_id, waiting, warnings = None, False, found[number]
             if not dry_run:
                 try:
                     sent = client.submit_grading(grading)
                 except CloudDirectError as error:
                     raise partly(error, file, number, len(files)) from error
-                message_id, warnings = sent.receipt.message_id, sent.warnings
+                message_id, waiting, warnings = sent.message_id, sent.receipt is None, sent.warnings
             if as_json:
                 told = [{"path": warning.path, "message": warning.message} for warning in warnings]
-                emit_json({"file": file, "local_id": grading.local_id, "message_id": message_id, "warnings": told})
+                emit_json({"file": file, "local_id": grading.local_id, "message_id": message_id, "waiting": waiting,
+                           "warnings": told})  # fmt: skip
             else:
-                details = [f"warning: {warning}" for warning in warnings]
+                details = ["waits in the outbox"] if waiting else []
+                details += [f"warning: {warning}" for warning in warnings]
                 rows.add((grading.local_id, message_id or "(checked, not sent)"), details)
     return DONE
 

@@ -127,7 +127,8 @@ class Shown:
             value = {
                 "file": name,
                 "local_id": local_id,
-                "message_id": sent.receipt.message_id if sent else None,
+                "message_id": sent.message_id if sent else None,
+                "waiting": sent is not None and sent.receipt is None,
                 "images": [
                     {"file": str(image.file.source), "laterality": image.file.laterality,
                      "container": image.container, "key": image.key}
@@ -140,4 +141,6 @@ class Shown:
         count = len(order.camera.images) if order.camera else 0
         details = [f"{image.file.laterality} {image.container}/{image.key}" for image in images]
         details += [f"warning: {warning}" for warning in warnings]
-        self._rows.add((local_id, sent.receipt.message_id if sent else "(checked, not sent)", count), details)
+        if sent is not None and sent.receipt is None:
+            details.insert(0, "waits in the outbox")
+        self._rows.add((local_id, sent.message_id if sent else "(checked, not sent)", count), details)

@@ -19,6 +19,7 @@ from clouddirect.cli.images import images
 from clouddirect.cli.init import init
 from clouddirect.cli.inspect import inspect
 from clouddirect.cli.logs import configure_logging
+from clouddirect.cli.outbox import outbox
 from clouddirect.cli.providers import providers
 from clouddirect.cli.results import results
 from clouddirect.cli.sandbox import sandbox
@@ -95,7 +96,7 @@ def cli(context: click.Context, app: App, config: Path | None, verbose: int) -> 
 
 
 for _command in (
-    demo, init, submit, change, cancel, resend, grade, upload, events, results, images, inspect, schema, providers,
-    sandbox,
+    demo, init, submit, change, cancel, resend, grade, upload, outbox, events, results, images, inspect, schema,
+    providers, sandbox,
 ):  # fmt: skip
     cli.add_command(_command)

@@ -37,7 +37,7 @@ def submit(app: App, files: tuple[str, ...], images: list[ImageFile], force: boo
     where an order leaves them out. With --image the images are uploaded first, side by side; when one fails, nothing
     is sent. What would fail is refused; what merely looks wrong is refused too, unless --force is given.
 
-    With --json, one line an order: {"file", "local_id", "message_id", "images", "warnings"}.
+    With --json, one line an order: {"file", "local_id", "message_id", "waiting", "images", "warnings"}.
     """
     if images and len(files) > 1:
         raise click.UsageError("--image goes with a single order; submit the others on their own")
@@ -69,7 +69,7 @@ def change(
     IRIS ignores, in silence, a change that matches no open order, and any change of Order.LocalId,
     Order.EvaluationTypes and Patient.LocalId.
 
-    With --json, one line: {"file", "local_id", "message_id", "images", "warnings"}.
+    With --json, one line: {"file", "local_id", "message_id", "waiting", "images", "warnings"}.
     """
     from clouddirect.orders.models import OrderControlCode
 

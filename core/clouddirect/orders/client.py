@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from clouddirect.clock import Clock
 from clouddirect.orders.connections import Connections
+from clouddirect.orders.flusher import ClientDestination, Flusher
+from clouddirect.orders.journal import Journal, journal_path
+from clouddirect.orders.outbox import FlushReport, Outbox
 from clouddirect.orders.receiving import ResultReceiver
 from clouddirect.orders.sending import OrderSender, SentGrading, Submission
 from clouddirect.retry import Interrupt, RetryPolicy
@@ -32,6 +36,26 @@ class CloudDirect(OrderSender, ResultReceiver):
             retry=retry,
         )  # fmt: skip
         self._stopping = Interrupt(self._connections.clock)
+        self._journal = Journal(journal_path(settings.data_dir))
+        self._flusher = None
+        if settings.outbox.enabled:
+            self._flusher = Flusher(self.outbox, self._connections, settings.outbox.wait)
+
+    @cached_property
+    def outbox(self) -> Outbox:
+        """What was accepted and is not yet confirmed; it may be looked at with or without ``[outbox]`` in the settings.
+
+        `flush_outbox` sends it.
+        """
+        return Outbox(self._journal, self._connections.clock)
+
+    def flush_outbox(self) -> FlushReport:
+        """Send what waits in the outbox, in order; returns what was sent, put on hold or could not be sent.
+
+        Raises:
+            CloudDirectError: the outbox cannot be read or written.
+        """
+        return self.outbox.flush(ClientDestination(self._connections), stopping=self._stopping.is_set)
 
     @classmethod
     def from_settings(cls, config: str | Path | None = None) -> Self:
@@ -45,11 +69,19 @@ class CloudDirect(OrderSender, ResultReceiver):
         return cls(load_settings(config))
 
     def close(self, timeout: float = 30.0) -> None:
-        """Stop, give back what is not settled, and close the connections."""
+        """Stop, give back what is not settled, and close the connections.
+
+        What waits in the outbox is sent first, unless its endpoint is known to be away; the rest stays there.
+        """
+        if self._flusher is not None:
+            self._flusher.stop(timeout)
         self._stopping.set()
         self._connections.close(timeout)
+        self._journal.close()
 
     def __enter__(self) -> Self:
+        if self._flusher is not None:
+            self._flusher.wake()  # an earlier run may have left something
         return self
 
     def __exit__(

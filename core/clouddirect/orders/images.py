@@ -74,6 +74,10 @@ class ImageFile:
             return found if found in _CONTENT_TYPES else ""
         return ""
 
+    def new_key(self) -> str:
+        """Return a new key to store the image under: unique, and without patient data."""
+        return f"{uuid.uuid4()}{self.key_suffix}"
+
     @property
     def media_type(self) -> str:
         """The content type to store with the image."""
@@ -142,7 +146,7 @@ def _upload_one(
     """Upload one image under a new key; ``progress`` gets the bytes confirmed by each step."""
     from clouddirect.storage import StoredFile
 
-    key, media_type = f"{uuid.uuid4()}{image.key_suffix}", image.media_type
+    key, media_type = image.new_key(), image.media_type
     try:
         stored = target.store.put(key, image.source, content_type=media_type, if_absent=True, progress=progress)
     except AlreadyExistsError as error:

@@ -60,12 +60,13 @@ def order_problems(
     prepared: OrderRequest,
     images: Sequence[ImageFile],
     settings: Settings,
-    connections: Connections,
+    connections: Connections | None,
     operation: OrderControlCode | None = None,
 ) -> list[Problem]:
     """Return all that is wrong with a prepared order, as it will be when ``images`` have been uploaded.
 
-    ``operation`` is what the caller asked for; an order that says otherwise is refused.
+    ``operation`` is what the caller asked for; an order that says otherwise is refused. With ``connections``, images
+    that the order names are looked for in the store.
     """
     preview = prepared.model_copy(deep=True)
     found = _image_problems(prepared, images)
@@ -83,7 +84,7 @@ def order_problems(
         *_organisation(prepared.client_guid, settings),
         *_mobile(prepared, settings),
         *found,
-        *_missing_images(prepared, connections),
+        *(_missing_images(prepared, connections) if connections else []),
     ]
 
 

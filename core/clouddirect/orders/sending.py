@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from clouddirect.orders.flusher import ClientDestination, Flusher
 from clouddirect.orders.images import ImageFile, ImageProgress, UploadedImage, upload_all
 from clouddirect.orders.models import (
     Camera,
@@ -17,6 +19,7 @@ from clouddirect.orders.models import (
     Site,
     to_wire,
 )
+from clouddirect.orders.outbox_images import WaitingImage
 from clouddirect.orders.preparing import (
     fixed_field_problems,
     grading_problems,
@@ -40,23 +43,27 @@ class Submission:
 
     Attributes:
         order: the request as it was sent, with what the settings filled in and the entries of uploaded images.
-        receipt: the broker's confirmation.
-        images: the images uploaded with it.
+        message_id: the id it was, or will be, sent under.
+        receipt: the broker's confirmation. None while it waits in the outbox (settings: ``[outbox]``): it is on the
+            disk with its images, and will be sent.
+        images: the images uploaded with it; empty while they wait in the outbox.
         warnings: what looks wrong without being refused.
     """
 
     order: OrderRequest
-    receipt: SendReceipt
+    message_id: str
+    receipt: SendReceipt | None
     images: list[UploadedImage] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class SentGrading:
-    """A confirmed grading submission: ``grading`` as it was sent, the broker's ``receipt``, and ``warnings``."""
+    """A grading submission: ``grading`` as it was sent; the other attributes as in `Submission`."""
 
     grading: GradingSubmission
-    receipt: SendReceipt
+    message_id: str
+    receipt: SendReceipt | None
     warnings: list[Problem] = field(default_factory=list)
 
 
@@ -69,6 +76,7 @@ class OrderSender:
 
     settings: Settings
     _connections: Connections
+    _flusher: Flusher | None
 
     def submit(
         self,
@@ -76,6 +84,7 @@ class OrderSender:
         images: Iterable[ImageFile] = (),
         *,
         strict: bool = False,
+        message_id: str | None = None,
         progress: ImageProgress | None = None,
     ) -> Submission:
         """Check a new order, upload the images that come with it, then send it; returns once the broker confirmed it.
@@ -88,14 +97,19 @@ class OrderSender:
             order: the order; images already in the store may be named in ``order.camera.images``.
             images: images to upload with it, in parallel.
             strict: refuse for warnings too.
+            message_id: the id to send it under; a new one by default. Only for who repeats a send whose outcome is
+                not known: a broker that knows ids drops the repeat, and anything else under the same id with it.
             progress: called as ``progress(image, sent, total)``, never from two threads at once.
+
+        With ``[outbox]`` in the settings the order is accepted, with its images, while broker or store are out of
+        reach: see `Submission.receipt`.
 
         Raises:
             InvalidMessageError: the order is refused; the text says all that is wrong, each with its path, and
                 ``problems`` holds the list. Nothing was uploaded or sent.
             CloudDirectError: an upload failed, or the send was not confirmed (``maybe_sent`` tells).
         """
-        return self._submit(order, list(images), OrderControlCode.NW, None, [], strict, progress)
+        return self._submit(order, list(images), OrderControlCode.NW, None, [], strict, message_id, progress)
 
     def change(
         self,
@@ -119,7 +133,9 @@ class OrderSender:
             progress: as for `submit`.
         """
         fixed = [] if original is None else fixed_field_problems(order, original)
-        return self._submit(order, list(images), OrderControlCode.XO, OrderControlCode.XO, fixed, strict, progress)
+        return self._submit(
+            order, list(images), OrderControlCode.XO, OrderControlCode.XO, fixed, strict, None, progress
+        )
 
     def cancel(self, local_id: str, *, site: str | None = None, strict: bool = False) -> Submission:
         """Cancel the order with this ``Order.LocalId``.
@@ -149,8 +165,9 @@ class OrderSender:
         prepared = prepare_grading(grading, self.settings)
         found = grading_problems(prepared, self.settings)
         refuse(found, strict=strict, what="the grading is not sent", operation="submit_grading")
-        receipt = self._send("gradings", to_wire(prepared), prepared.local_id)
-        return SentGrading(prepared, receipt, _warnings(found))
+        sent_as = str(uuid.uuid4())
+        receipt = self._send("gradings", sent_as, to_wire(prepared), prepared.local_id, "Grading", [])
+        return SentGrading(prepared, sent_as, receipt, _warnings(found))
 
     def check(
         self,
@@ -166,7 +183,7 @@ class OrderSender:
         """
         prepared = prepare_order(order, self.settings, operation or OrderControlCode.NW)
         fixed = [] if original is None else fixed_field_problems(order, original)
-        return [*order_problems(prepared, list(images), self.settings, self._connections, operation), *fixed]
+        return [*self._order_problems(prepared, list(images), operation), *fixed]
 
     def check_grading(self, grading: GradingSubmission) -> list[Problem]:
         """Return all that `submit_grading` would refuse the grading for, or warn of; nothing is sent."""
@@ -187,7 +204,7 @@ class OrderSender:
 
     def _by_id(self, local_id: str, site: str | None, operation: OrderControlCode, strict: bool) -> Submission:
         order = OrderRequest(order=Order(local_id=local_id), site=Site(local_id=site) if site else None)
-        return self._submit(order, [], operation, operation, [], strict, None)
+        return self._submit(order, [], operation, operation, [], strict, None, None)
 
     def _submit(
         self,
@@ -197,27 +214,53 @@ class OrderSender:
         operation: OrderControlCode | None,
         known: list[Problem],
         strict: bool,
+        message_id: str | None,
         progress: ImageProgress | None,
     ) -> Submission:
         prepared = prepare_order(order, self.settings, default)
-        found = [*order_problems(prepared, images, self.settings, self._connections, operation), *known]
+        found = [*self._order_problems(prepared, images, operation), *known]
         refuse(found, strict=strict, what="the order is not sent, nothing was uploaded", operation="submit")
         uploaded: list[UploadedImage] = []
+        waiting: list[WaitingImage] = []
         if images:
             self._connections.queue("orders")  # what stands in the way of sending shall show before the upload
-            uploaded = upload_all(self._connections.store("images"), images, progress=progress)
+            target = self._connections.store("images")
+            if self._flusher is None:
+                uploaded = upload_all(target, images, progress=progress)
+                entries = [one.entry() for one in uploaded]
+            else:
+                waiting = [WaitingImage(key=image.new_key(), content_type=image.media_type, file=image)
+                           for image in images]  # fmt: skip
+                pairs = zip(images, waiting, strict=True)
+                entries = [image.entry(target.wire_container, one.key) for image, one in pairs]
             camera = prepared.camera or Camera()
-            camera.images = [*(camera.images or []), *(one.entry() for one in uploaded)]
+            camera.images = [*(camera.images or []), *entries]
             prepared.camera = camera
-        receipt = self._send("orders", to_wire(prepared), prepared.order.local_id if prepared.order else None)
-        return Submission(prepared, receipt, uploaded, _warnings(found))
+        sent_as, code = message_id or str(uuid.uuid4()), str(prepared.order_control_code)
+        local_id = prepared.order.local_id if prepared.order else None
+        receipt = self._send("orders", sent_as, to_wire(prepared), local_id, code, waiting)
+        return Submission(prepared, sent_as, receipt, uploaded, _warnings(found))
 
-    def _send(self, endpoint: str, body: bytes, local_id: str | None) -> SendReceipt:
-        from clouddirect.messaging import Message
+    def _order_problems(
+        self, prepared: OrderRequest, images: list[ImageFile], operation: OrderControlCode | None
+    ) -> list[Problem]:
+        # with an outbox an order is accepted whether or not the store can be reached, so nothing is asked of it
+        look = self._connections if self._flusher is None else None
+        return order_problems(prepared, images, self.settings, look, operation)
 
-        queue = self._connections.queue(endpoint)
-        message = Message(body=body, content_type="application/json", correlation_id=local_id)
-        return queue.broker.send(queue.name, message)
+    def _send(
+        self,
+        endpoint: str,
+        message_id: str,
+        body: bytes,
+        local_id: str | None,
+        operation: str,
+        images: list[WaitingImage],
+    ) -> SendReceipt | None:
+        if self._flusher is None:
+            return ClientDestination(self._connections).send(endpoint, message_id, body, local_id)
+        self._connections.queue(endpoint)  # settings that are wrong are told at once
+        return self._flusher.submit(endpoint, message_id, body, local_id, operation, images)
 
 
 def _warnings(found: list[Problem]) -> list[Problem]:

@@ -168,3 +168,10 @@ def far(run: Run, tmp_path: Path) -> Iterator[FarSide]:
     side = FarSide(tmp_path / "clouddirect-data")
     yield side
     side.broker.close()
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / f"{CANARY}.JPG"
+    path.write_bytes(b"\xff\xd8" + b"x" * 5000)
+    return path

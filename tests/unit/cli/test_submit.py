@@ -17,13 +17,6 @@ from .conftest import CANARY, FarSide, Run
 Write = Callable[[str, Any], Path]
 
 
-@pytest.fixture
-def picture(tmp_path: Path) -> Path:
-    path = tmp_path / f"{CANARY}.JPG"
-    path.write_bytes(b"\xff\xd8" + b"x" * 5000)
-    return path
-
-
 def test_sends_an_order_and_tells_its_ids(run: Run, far: FarSide, write: Write, order: Any) -> None:
     path = write("order.json", order)
     ran = run("submit", path)
@@ -31,7 +24,7 @@ def test_sends_an_order_and_tells_its_ids(run: Run, far: FarSide, write: Write, 
     assert "ORD-1" in ran.out
     assert CANARY not in ran.out + ran.err
     told = run("submit", "--json", path).lines
-    assert [list(line) for line in told] == [["file", "local_id", "message_id", "images", "warnings"]]
+    assert [list(line) for line in told] == [["file", "local_id", "message_id", "waiting", "images", "warnings"]]
     assert (told[0]["file"], told[0]["local_id"], told[0]["images"]) == (str(path), "ORD-1", [])
     deliveries = far.broker.receive("orders", 2)
     assert [json.loads(one.message.body) for one in deliveries] == [order, order]

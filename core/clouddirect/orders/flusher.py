@@ -1,0 +1,177 @@
+"""`Flusher`: keeps an outbox empty, in a thread of its own, for as long as the client is open."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from clouddirect.errors import CloudDirectError
+from clouddirect.orders.connections import Connections
+from clouddirect.orders.outbox import Destination, FlushReport, Outbox
+from clouddirect.orders.outbox_images import StoredImage, WaitingImage
+from clouddirect.retry import Interrupt
+
+if TYPE_CHECKING:
+    from clouddirect.messaging import SendReceipt
+
+__all__ = ["ClientDestination", "Flusher"]
+
+log = logging.getLogger("clouddirect.orders")
+
+#: Seconds between attempts while an endpoint cannot be used: at first, and at most.
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
+
+
+class ClientDestination(Destination):
+    """Sends what an outbox holds over a client's connections."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    def put_image(self, image: WaitingImage, content: StoredImage) -> None:
+        """Store an image under its key unless something is there."""
+        store = self._connections.store("images").store
+        store.put(image.key, content, content_type=image.content_type, if_absent=True)
+
+    def send(self, endpoint: str, message_id: str, body: bytes, local_id: str | None) -> SendReceipt:
+        """Send a message under this id."""
+        from clouddirect.messaging import Message
+
+        queue = self._connections.queue(endpoint)
+        message = Message(body=body, id=message_id, content_type="application/json", correlation_id=local_id)
+        return queue.broker.send(queue.name, message)
+
+
+class Flusher:
+    """Flushes an outbox whenever something was accepted, and again and again while something cannot be sent.
+
+    The pauses grow from 1 to 60 seconds, jittered. The thread starts with the first `wake`.
+    """
+
+    def __init__(self, outbox: Outbox, connections: Connections, patience: float) -> None:
+        """``patience``: seconds that `submit` waits for the confirmation."""
+        self._outbox = outbox
+        self._patience = patience
+        self._destination = ClientDestination(connections)
+        self._clock = connections.clock
+        self._stopping = Interrupt(self._clock)
+        self._condition = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._wanted = self._done = 0
+        self._expected: set[str] = set()
+        self._receipts: dict[str, SendReceipt] = {}
+        self._refusals: dict[str, CloudDirectError] = {}
+        #: Whether messages are known to wait for longer than their senders should.
+        self._stuck = False
+
+    def wake(self) -> None:
+        """Have the outbox looked at soon, unless an endpoint is known to be away: that has its own pace."""
+        with self._condition:
+            if self._stopping.is_set():
+                return
+            self._wanted += 1
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="clouddirect-outbox", daemon=True)
+                self._thread.start()
+        self._stopping.wake()
+
+    def submit(
+        self,
+        endpoint: str,
+        message_id: str,
+        body: bytes,
+        local_id: str | None,
+        operation: str,
+        images: Sequence[WaitingImage],
+    ) -> SendReceipt | None:
+        """Have a message accepted by the outbox, and wait a moment for its confirmation; None if that takes longer.
+
+        Raises:
+            CloudDirectError: the outbox cannot take it; or it took it, but the broker refused it, and it is on hold.
+        """
+        with self._condition:
+            self._expected.add(message_id)
+        try:
+            self._outbox.accept(message_id, endpoint, body, local_id=local_id, operation=operation, images=images)
+        except BaseException:
+            self._expected.discard(message_id)
+            raise
+        self.wake()
+        return self._receipt(message_id)
+
+    def _receipt(self, message_id: str) -> SendReceipt | None:
+        """Wait for the confirmation; not at all if others wait already."""
+        ends = self._clock.monotonic() + self._patience
+        with self._condition:
+            try:
+                while message_id not in self._receipts and message_id not in self._refusals:
+                    left = ends - self._clock.monotonic()
+                    if self._stuck or self._stopping.is_set():
+                        return None
+                    if left <= 0:
+                        self._stuck = True  # who comes next need not wait as well
+                        return None
+                    self._clock.wait(self._condition, left)
+                if message_id in self._refusals:
+                    raise self._refusals[message_id]
+                return self._receipts[message_id]
+            finally:
+                self._expected.discard(message_id)
+                self._receipts.pop(message_id, None)
+                self._refusals.pop(message_id, None)
+
+    def stop(self, timeout: float) -> None:
+        """Send what can be sent within ``timeout`` seconds, and end the thread. What is left stays in the outbox."""
+        ends = self._clock.monotonic() + timeout
+        with self._condition:
+            while self._thread is not None and self._done < self._wanted and not self._stuck:
+                left = ends - self._clock.monotonic()
+                if left <= 0:
+                    break
+                self._clock.wait(self._condition, left)
+            thread = self._thread
+        self._stopping.set()
+        with self._condition:
+            self._condition.notify_all()
+        if thread is not None:
+            thread.join(timeout)
+
+    def _run(self) -> None:
+        failures = 0
+        while not self._stopping.is_set():
+            with self._condition:
+                target = self._wanted
+            report = self._flush()
+            failures = failures + 1 if report is None or report.errors else 0
+            with self._condition:
+                for one, error in report.held if report else []:
+                    if one.message_id in self._expected:
+                        self._refusals[one.message_id] = error
+                self._done = target
+                self._stuck = failures > 0
+                self._condition.notify_all()
+            if failures:
+                pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(failures - 1, 10))
+                self._stopping.wait(random.uniform(0.5, 1) * pause)
+            else:
+                # another process may have left something when it ended, or may be flushing at this moment
+                busy = report is not None and report.busy
+                self._stopping.wait_for(lambda: self._wanted > self._done, 1.0 if busy else _LONGEST_PAUSE)
+
+    def _flush(self) -> FlushReport | None:
+        try:
+            return self._outbox.flush(self._destination, self._confirmed, self._stopping.is_set)
+        except CloudDirectError as error:
+            log.error("the outbox cannot be flushed: %s", error)
+        except Exception as error:  # noqa: BLE001 - the thread must live on; what it was to send is not lost
+            log.error("the outbox cannot be flushed: unexpected %s", type(error).__name__)
+        return None
+
+    def _confirmed(self, message_id: str, receipt: SendReceipt) -> None:
+        with self._condition:
+            if message_id in self._expected:
+                self._receipts[message_id] = receipt
+                self._condition.notify_all()

@@ -1,0 +1,356 @@
+"""`Outbox`: messages and images that have been accepted and are not yet confirmed, kept in the journal.
+
+What is accepted is on the disk, with the message id that it will be sent under, before anything is sent. It is sent in
+the order in which it was accepted, by one process at a time, and removed once the broker has confirmed it. A process
+that dies in between leaves it there: it is sent again under the same id, so that a broker that knows ids drops the
+repeat, and only one that does not delivers it twice.
+
+A message that cannot be sent for a reason of its own (too large, refused as malformed) is put on hold and no longer
+tried; so are the later ones of the same order, lest a cancellation overtake its order. Any other failure stops all that
+goes to the same endpoint until the next flush.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clouddirect.clock import Clock, SystemClock
+from clouddirect.errors import (
+    AlreadyExistsError,
+    CloudDirectError,
+    InvalidKeyError,
+    InvalidMessageError,
+    TooLargeError,
+    UnavailableError,
+    UnsupportedError,
+)
+from clouddirect.orders.journal import Journal
+from clouddirect.orders.outbox_images import SCHEMA as IMAGES_SCHEMA
+from clouddirect.orders.outbox_images import StoredImage, WaitingImage, images_of, keep_image
+
+if TYPE_CHECKING:
+    from clouddirect.messaging import SendReceipt
+
+__all__ = ["Destination", "FlushReport", "Outbox", "Waiting"]
+
+log = logging.getLogger("clouddirect.orders")
+
+_SCHEMA = (
+    """
+CREATE TABLE IF NOT EXISTS outbox (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, message_id TEXT NOT NULL UNIQUE, endpoint TEXT NOT NULL, local_id TEXT,
+  operation TEXT NOT NULL, body BLOB NOT NULL, accepted_at TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0,
+  error TEXT, held INTEGER NOT NULL DEFAULT 0
+);
+"""
+    + IMAGES_SCHEMA
+)
+
+#: The next one to send: none before which another of the same order is on hold.
+_NEXT = """
+SELECT seq, message_id, endpoint, local_id, operation, accepted_at, attempts, error, held FROM outbox AS one
+WHERE NOT held AND seq > ? AND NOT EXISTS (
+  SELECT 1 FROM outbox AS before
+  WHERE before.held AND before.seq < one.seq AND before.local_id = one.local_id AND before.endpoint = one.endpoint
+) ORDER BY seq LIMIT 1
+"""
+
+#: Reasons of a message's own: no other message need wait for it, and trying again does not help.
+_OWN_FAULT = (InvalidMessageError, TooLargeError, InvalidKeyError, UnsupportedError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """A message in the outbox.
+
+    Attributes:
+        seq: its place; what was accepted earlier has a smaller one.
+        message_id: the id that it is, or will be, sent under.
+        endpoint: where it goes, such as ``orders``.
+        local_id: ``Order.LocalId``.
+        operation: ``NW``, ``XO``, ``CA``, ``ResendResult``, or ``Grading``.
+        accepted_at: when it was accepted, in UTC.
+        attempts: how often sending it has failed.
+        error: what the last failure was.
+        held: whether it is on hold: not tried again before `Outbox.retry`.
+        images: how many of its images are not in the store yet.
+    """
+
+    seq: int
+    message_id: str
+    endpoint: str
+    local_id: str | None
+    operation: str
+    accepted_at: datetime
+    attempts: int
+    error: str | None
+    held: bool
+    images: int = 0
+
+
+@dataclass(slots=True)
+class FlushReport:
+    """What a flush has done.
+
+    Attributes:
+        sent: how many messages were confirmed.
+        held: those that were put on hold, each with the reason.
+        errors: for each endpoint that could not be used, why.
+        busy: another flush was under way, here or in another process; nothing was done.
+    """
+
+    sent: int = 0
+    held: list[tuple[Waiting, CloudDirectError]] = field(default_factory=list)
+    errors: dict[str, CloudDirectError] = field(default_factory=dict)
+    busy: bool = False
+
+
+class Destination:
+    """Where an outbox sends to; implemented by the client."""
+
+    def put_image(self, image: WaitingImage, content: StoredImage) -> None:
+        """Store an image under its key unless something is there. Raises AlreadyExistsError if there is."""
+        raise NotImplementedError
+
+    def send(self, endpoint: str, message_id: str, body: bytes, local_id: str | None) -> SendReceipt:
+        """Send a message under this id; returns once it is confirmed."""
+        raise NotImplementedError
+
+
+class Outbox:
+    """The outbox in one journal. Thread-safe, and several processes may use it at once."""
+
+    def __init__(self, journal: Journal, clock: Clock | None = None) -> None:
+        """Use ``journal``; opens nothing yet."""
+        self._journal = journal
+        self._clock = clock or SystemClock()
+        self._flushing = threading.Lock()
+        self._confirmed: set[int] = set()
+        journal.define("outbox", _SCHEMA)
+
+    def accept(
+        self,
+        message_id: str,
+        endpoint: str,
+        body: bytes,
+        *,
+        local_id: str | None,
+        operation: str,
+        images: Sequence[WaitingImage] = (),
+    ) -> int:
+        """Keep a message, with its images, until it is confirmed; returns its place, when all is on the disk.
+
+        One with an id that is there already is not kept twice.
+
+        Raises:
+            InvalidMessageError: an image cannot be read; nothing is kept.
+            UnavailableError: the journal cannot be written; nothing is kept.
+        """
+        now = self._clock.now().isoformat()
+        with self._journal.write() as connection:
+            there = connection.execute("SELECT seq FROM outbox WHERE message_id = ?", [message_id]).fetchone()
+            if there is not None:
+                return int(there[0])
+            cursor = connection.execute(
+                "INSERT INTO outbox (message_id, endpoint, local_id, operation, body, accepted_at)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                [message_id, endpoint, local_id, operation, body, now],
+            )
+            seq = int(cursor.lastrowid or 0)
+            for number, image in enumerate(images):
+                keep_image(connection, seq, number, image)
+        return seq
+
+    def flush(
+        self, destination: Destination, sent: Callable[[str, SendReceipt], None] | None = None,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> FlushReport:  # fmt: skip
+        """Send what waits, in order, until all is sent or every endpoint has failed.
+
+        Args:
+            destination: where to.
+            sent: called with the id and the receipt of each message that was confirmed.
+            stopping: asked before each message; True ends the flush.
+
+        Raises:
+            UnavailableError: the journal cannot be read or written.
+        """
+        report = FlushReport()
+        with self._alone() as alone:
+            if not alone:
+                report.busy = True
+                return report
+            last = 0
+            while not stopping() and (one := self._next(last)) is not None:
+                last = one.seq
+                if one.endpoint in report.errors:
+                    continue
+                try:
+                    receipt = self._deliver(one, destination)
+                except _OWN_FAULT as error:
+                    self._note(one, error, held=True)
+                    report.held.append((one, error))
+                except CloudDirectError as error:
+                    self._note(one, error, held=False)
+                    report.errors[one.endpoint] = error
+                else:
+                    self._remove(one.seq)
+                    report.sent += 1
+                    if sent is not None and receipt is not None:
+                        sent(one.message_id, receipt)
+        return report
+
+    def waiting(self) -> list[Waiting]:
+        """Return all that is there, in order; contents stay on the disk."""
+        with self._journal.read() as connection:
+            rows = connection.execute(
+                "SELECT seq, message_id, endpoint, local_id, operation, accepted_at, attempts, error, held,"
+                " (SELECT count(*) FROM outbox_images AS i WHERE i.seq = o.seq AND NOT stored)"
+                " FROM outbox AS o ORDER BY seq"
+            ).fetchall()
+        return [_waiting(row) for row in rows]
+
+    def count(self) -> int:
+        """Return how many messages are there, those on hold included."""
+        with self._journal.read() as connection:
+            return int(connection.execute("SELECT count(*) FROM outbox").fetchone()[0])
+
+    def body(self, seq: int) -> bytes | None:
+        """Return a message as it will be sent; None if it is not there any more. It names the patient."""
+        with self._journal.read() as connection:
+            row = connection.execute("SELECT body FROM outbox WHERE seq = ?", [seq]).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def retry(self, seqs: Sequence[int] | None = None) -> int:
+        """Take messages off hold, all or the given ones, so that the next flush tries them; returns how many."""
+        return self._change("UPDATE outbox SET held = 0 WHERE held", seqs)
+
+    def discard(self, seqs: Sequence[int]) -> int:
+        """Remove messages, with their images, for good; returns how many were there.
+
+        One that is being sent at this moment may arrive all the same.
+        """
+        return self._change("DELETE FROM outbox WHERE 1", seqs)
+
+    # -- inside ---------------------------------------------------------------------------------------------
+
+    def _next(self, after: int) -> Waiting | None:
+        with self._journal.read() as connection:
+            row = connection.execute(_NEXT, [after]).fetchone()
+        return None if row is None else _waiting((*row, 0))
+
+    def _deliver(self, one: Waiting, destination: Destination) -> SendReceipt | None:
+        if one.seq in self._confirmed:
+            return None  # sent before, but the journal could not be told: sending it again would double it
+        for image in self._images(one.seq):
+            with StoredImage(self._journal, one.seq, image.number, image.size) as content:
+                try:
+                    destination.put_image(image, content)
+                except AlreadyExistsError:
+                    pass  # nobody else knows this key: it is there, whole, from an attempt whose confirmation was lost
+            self._image_stored(one.seq, image.number)
+        body = self.body(one.seq)
+        if body is None:
+            return None  # discarded meanwhile
+        receipt = destination.send(one.endpoint, one.message_id, body, one.local_id)
+        self._confirmed.add(one.seq)
+        return receipt
+
+    def _images(self, seq: int) -> list[WaitingImage]:
+        with self._journal.read() as connection:
+            return images_of(connection, seq)
+
+    def _image_stored(self, seq: int, number: int) -> None:
+        with self._journal.write() as connection:
+            place = [seq, number]
+            connection.execute("UPDATE outbox_images SET stored = 1 WHERE seq = ? AND number = ?", place)
+            connection.execute("DELETE FROM outbox_pieces WHERE seq = ? AND number = ?", place)
+
+    def _note(self, one: Waiting, error: CloudDirectError, *, held: bool) -> None:
+        log.warning(
+            "message %s to %s is not sent yet, %s: %s", one.message_id, one.endpoint,
+            "on hold until it is retried or discarded" if held else "it waits in the outbox", error,
+        )  # fmt: skip
+        with self._journal.write() as connection:
+            connection.execute(
+                "UPDATE outbox SET attempts = attempts + 1, error = ?, held = ? WHERE seq = ?",
+                [f"{type(error).__name__}: {error}", held, one.seq],
+            )
+
+    def _remove(self, seq: int) -> None:
+        self.discard([seq])
+        self._confirmed.discard(seq)
+
+    def _change(self, statement: str, seqs: Sequence[int] | None) -> int:
+        with self._journal.write() as connection:
+            if seqs is None:
+                return connection.execute(statement).rowcount
+            changed = 0
+            for seq in seqs:
+                if statement.startswith("DELETE"):
+                    connection.execute("DELETE FROM outbox_pieces WHERE seq = ?", [seq])
+                    connection.execute("DELETE FROM outbox_images WHERE seq = ?", [seq])
+                changed += connection.execute(f"{statement} AND seq = ?", [seq]).rowcount
+            return changed
+
+    @contextmanager
+    def _alone(self) -> Iterator[bool]:
+        """Keep others, threads and processes, from flushing meanwhile; yields False if one is at it.
+
+        The lock is one of SQLite's on a file of its own: it works alike on all systems, and ends with the process.
+        """
+        if not self._flushing.acquire(blocking=False):
+            yield False
+            return
+        try:
+            lock = _lock_file(self._journal.path)
+            try:
+                try:
+                    lock.execute("BEGIN EXCLUSIVE")
+                except sqlite3.OperationalError as error:
+                    if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                        raise _cannot_lock(self._journal.path, error) from error
+                    yield False
+                else:
+                    yield True
+            finally:
+                lock.close()
+        finally:
+            self._flushing.release()
+
+
+def _lock_file(journal: Path) -> sqlite3.Connection:
+    path = journal.with_name(f"{journal.stem}-flush.lock")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        return sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+    except (OSError, sqlite3.Error) as error:
+        raise _cannot_lock(journal, error) from error
+
+
+def _cannot_lock(journal: Path, error: Exception) -> UnavailableError:
+    return UnavailableError(
+        f"the outbox beside {journal} cannot be locked ({type(error).__name__}); this user needs to write to its "
+        "directory",
+        operation="outbox",
+        retryable=False,
+    )
+
+
+def _waiting(row: Sequence[object]) -> Waiting:
+    seq, message_id, endpoint, local_id, operation, accepted_at, attempts, error, held, images = row
+    return Waiting(
+        seq=int(seq), message_id=str(message_id), endpoint=str(endpoint),  # type: ignore[call-overload]
+        local_id=None if local_id is None else str(local_id), operation=str(operation),
+        accepted_at=datetime.fromisoformat(str(accepted_at)), attempts=int(attempts),  # type: ignore[call-overload]
+        error=None if error is None else str(error), held=bool(held), images=int(images),  # type: ignore[call-overload]
+    )  # fmt: skip

@@ -1,0 +1,124 @@
+"""Images in the outbox: kept in pieces, so that neither keeping nor uploading one needs memory for all of it."""
+
+from __future__ import annotations
+
+import io
+import sqlite3
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from clouddirect.errors import InvalidMessageError
+
+if TYPE_CHECKING:
+    from clouddirect.orders.images import ImageFile
+    from clouddirect.orders.journal import Journal
+
+__all__ = ["SCHEMA", "StoredImage", "WaitingImage", "images_of", "keep_image"]
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS outbox_images (
+  seq INTEGER NOT NULL, number INTEGER NOT NULL, key TEXT NOT NULL, content_type TEXT NOT NULL, size INTEGER NOT NULL,
+  stored INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (seq, number)
+);
+CREATE TABLE IF NOT EXISTS outbox_pieces (
+  seq INTEGER NOT NULL, number INTEGER NOT NULL, piece INTEGER NOT NULL, content BLOB NOT NULL,
+  PRIMARY KEY (seq, number, piece)
+)
+"""
+
+_PIECE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingImage:
+    """An image that is to be stored under ``key``: its ``file`` where it is being accepted, ``size`` in bytes and
+    ``number`` among the images of its message where it comes from the outbox."""
+
+    key: str
+    content_type: str
+    file: ImageFile | None = None
+    number: int = 0
+    size: int = 0
+
+
+def keep_image(connection: sqlite3.Connection, seq: int, number: int, image: WaitingImage) -> None:
+    """Copy an image into the outbox, within a transaction.
+
+    Raises:
+        InvalidMessageError: it cannot be read.
+    """
+    from clouddirect.storage.sources import open_source
+
+    assert image.file is not None
+    size = piece = 0
+    try:
+        with open_source(image.file.source) as source:
+            last = False
+            while not last:
+                content, last = source.read_part(_PIECE)
+                connection.execute(
+                    "INSERT INTO outbox_pieces VALUES (?, ?, ?, ?)", [seq, number, piece, bytes(content)]
+                )
+                size, piece = size + len(content), piece + 1
+                source.recycle(content)
+    except OSError as error:
+        # the system's own text would hold the file's name, and with it perhaps the patient's
+        raise InvalidMessageError(f"an image cannot be read ({error.strerror or type(error).__name__})") from None
+    connection.execute(
+        "INSERT INTO outbox_images (seq, number, key, content_type, size) VALUES (?, ?, ?, ?, ?)",
+        [seq, number, image.key, image.content_type, size],
+    )
+
+
+def images_of(connection: sqlite3.Connection, seq: int) -> list[WaitingImage]:
+    """Return the images of a message that are not in the store yet."""
+    rows = connection.execute(
+        "SELECT number, key, content_type, size FROM outbox_images WHERE seq = ? AND NOT stored ORDER BY number", [seq]
+    )
+    return [WaitingImage(number=number, key=key, content_type=kind, size=size) for number, key, kind, size in rows]
+
+
+class StoredImage(io.RawIOBase):
+    """An image of the outbox as a seekable stream; reads a piece at a time, on a connection of its own."""
+
+    def __init__(self, journal: Journal, seq: int, number: int, size: int) -> None:
+        self._connection = journal.connect()
+        self._place = [seq, number]
+        self._size = size
+        self._at = 0
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a position."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def readinto(self, buffer: object) -> int:
+        """Read what is left of the piece at the position, as much as fits."""
+        view = memoryview(buffer).cast("B")  # type: ignore[arg-type]
+        row = self._connection.execute(
+            "SELECT substr(content, ?, ?) FROM outbox_pieces WHERE seq = ? AND number = ? AND piece = ?",
+            [self._at % _PIECE + 1, len(view), *self._place, self._at // _PIECE],
+        ).fetchone()
+        content = (row and row[0]) or b""  # of an empty piece, substr makes NULL
+        view[: len(content)] = content
+        self._at += len(content)
+        return len(content)
+
+    def close(self) -> None:
+        """Close the connection."""
+        if not self.closed:
+            self._connection.close()
+        super().close()
