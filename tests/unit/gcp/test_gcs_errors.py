@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import socket
 import traceback
 from collections.abc import Iterator
@@ -186,10 +187,12 @@ def test_nothing_moves() -> None:
 
 @pytest.mark.parametrize("how", ["cut", "stalled", "refused", "dropped"])
 def test_the_session_shows_nowhere(
-    store: FileStore, line: HttpLine, how: str, caplog: pytest.LogCaptureFixture
+    store: FileStore, line: HttpLine, how: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever knows a session's address can write; it is in no error, no traceback and no log."""
     caplog.set_level("DEBUG")
+    caplog.set_level("DEBUG", "google")  # google-auth logs requests once somebody has set this one up
+    monkeypatch.setattr(logging.getLogger("google"), "propagate", True)
     fault = {
         "cut": Cut(1000), "stalled": Stall(1000),
         "refused": json_reply(403, "forbidden", f"no, not with upload_id={SESSION}"),
@@ -209,6 +212,19 @@ def test_the_session_shows_nowhere(
     assert SESSION in [one.query.get("upload_id") for one in line.seen], "the session was used"
     assert SESSION not in shown
     assert "upload_id=…" in shown, "the log tells that there was one"
+
+
+def test_an_unreachable_session_shows_nowhere(line: HttpLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does it where nobody listens: the HTTP library tells the whole address of what it could not reach."""
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", line.url)  # unlike an endpoint, this leaves sessions where they are
+    location = f"http://127.0.0.1:{free_port()}/upload/storage/v1/b/images/o?upload_id={SESSION}"
+    line.rule = lambda request: Reply(200, {"Location": location})
+    runtime = StoreRuntime(retry=ONCE, part_size=256 << 10)
+    with GcpStore(GcpStoreOptions(container="images"), runtime) as store, pytest.raises(CloudDirectError) as raised:
+        store.put("key", bytes(600_000))
+    assert type(raised.value) is errors.UnavailableError
+    assert raised.value.__cause__ is not None
+    assert SESSION not in "".join(traceback.format_exception(raised.value))
 
 
 def test_a_missing_key_file_is_wrong_use(tmp_path: Path, line: HttpLine) -> None:
