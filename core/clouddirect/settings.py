@@ -24,6 +24,7 @@ __all__ = [
     "ENDPOINTS",
     "EndpointSettings",
     "Endpoints",
+    "FaultSettings",
     "OutboxSettings",
     "STORES",
     "SandboxSettings",
@@ -159,6 +160,31 @@ class OutboxSettings(_Part):
     wait: float = Field(default=5.0, ge=0)
 
 
+class FaultSettings(_Part):
+    """What the sandbox does wrong on purpose. All but ``longest_delay`` are chances, from 0 (never) to 1 (each time).
+
+    They are drawn from the sandbox's ``seed`` and Order.LocalId: the same order meets the same faults again.
+
+    Attributes:
+        duplicates: that an event or result is sent twice, under two ids of the broker and one TransactionId.
+        delays: that an event or result leaves late, by up to ``longest_delay``.
+        reordering: that an event lets the next one of its order go first; it leaves after ``longest_delay`` where none
+            comes.
+        unknown_kinds: that an event of a kind that no client knows, with undocumented fields, goes before an event.
+        malformed: that a message that cannot be read goes before an event or result, to the same queue.
+        longest_delay: seconds that a message is held back at most.
+    """
+
+    shown = ("duplicates", "delays", "reordering", "unknown_kinds", "malformed", "longest_delay")
+
+    duplicates: float = Field(default=0.0, ge=0, le=1)
+    delays: float = Field(default=0.0, ge=0, le=1)
+    reordering: float = Field(default=0.0, ge=0, le=1)
+    unknown_kinds: float = Field(default=0.0, ge=0, le=1)
+    malformed: float = Field(default=0.0, ge=0, le=1)
+    longest_delay: float = Field(default=30.0, gt=0, le=3600)
+
+
 class SandboxSettings(_Part):
     """The other side, for rehearsals: mirrored endpoints with the platform's credentials.
 
@@ -167,21 +193,25 @@ class SandboxSettings(_Part):
             ``results``.
         stores: where the images of orders are looked for, by the container named in the order.
         client_guids: the organisations whose orders are taken; the settings' own ``client_guid`` when empty.
+        sites: the known sites, by ``Site.LocalId``; orders of others lead to nothing. Any site is known when empty.
         seed: makes a rehearsal repeatable.
         stage_delay: seconds between the stages of an order.
         auto_grade: grade by itself; otherwise it waits for a GradingSubmission.
         image_wait: seconds an order waits for its images before it is refused.
+        faults: what it does wrong on purpose.
     """
 
-    shown = ("endpoints", "stores", "seed", "stage_delay", "auto_grade", "image_wait")
+    shown = ("endpoints", "stores", "sites", "seed", "stage_delay", "auto_grade", "image_wait", "faults")
 
     endpoints: Endpoints = Field(default_factory=Endpoints)
     stores: Stores = Field(default_factory=Stores)
     client_guids: list[str] = Field(default_factory=list)
+    sites: list[str] = Field(default_factory=list)
     seed: int = 0
     stage_delay: float = Field(default=0.0, ge=0)
     auto_grade: bool = True
     image_wait: float = Field(default=5.0, ge=0)
+    faults: FaultSettings = Field(default_factory=FaultSettings)
 
 
 class Settings(BaseSettings):
