@@ -136,17 +136,17 @@ def test_a_wrong_secret_and_an_unknown_key(guarded: Sqs, orders: str) -> None:
 
 def test_a_service_that_quotes_a_signed_request_tells_no_secret(sqs: Sqs) -> None:
     """SQS answers a wrong signature with the request as it was signed, the session token included."""
-    token = "SESSION-TOKEN-OF-THE-CREDENTIAL"
+    token, unknown = "SESSION-TOKEN-OF-THE-CREDENTIAL", "TOKEN-OF-A-ROLE-THAT-THE-SDK-ASSUMED"
     queue, broker = sqs.queue(), sqs.open(ROOT._replace(token=token))
     reply = error_reply(403, "InvalidSignatureException", "SignatureDoesNotMatch")
-    told = "does not match. The Canonical String for this request should have been\n'x-amz-security-token:" + token
-    body = reply.body.replace(b'"no"', json.dumps(f"{ROOT.secret} {told}").encode())
+    told = "does not match. The Canonical String for this request should have been\n'x-amz-security-token:" + unknown
+    body = reply.body.replace(b'"no"', json.dumps(f"{ROOT.secret} {token} {told}").encode())
     sqs.line.rule = once("SendMessageBatch", type(reply)(reply.status, reply.headers, body))
     with pytest.raises(AuthenticationError) as caught:
         broker.send(queue, Message(body=b"x"))
     shown = "".join(traceback.format_exception(caught.value)) + repr(vars(caught.value.__cause__))
-    assert token not in shown
-    assert ROOT.secret not in shown
+    for secret in (token, unknown, ROOT.secret):
+        assert secret not in shown
 
 
 def test_the_sdks_own_log_at_debug_holds_no_secret_and_no_content(sqs: Sqs, caplog: pytest.LogCaptureFixture) -> None:

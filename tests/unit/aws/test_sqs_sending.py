@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -147,8 +148,10 @@ def test_delays_are_whole_seconds_rounded_up(sqs: Sqs) -> None:
     broker.send(queue, Message(body=b"now", delay=0.0))
     (delivery,) = broker.receive(queue, 10)
     assert delivery.message.body == b"now"
+    began = time.monotonic()
     broker.send(queue, Message(body=b"later", delay=0.2))
     assert [one.message.body for one in broker.receive(queue, 10, wait=20)] == [b"later"]
+    assert time.monotonic() - began >= 0.2
     with pytest.raises(UnsupportedError, match="max_delay"):
         broker.send(queue, Message(body=b"x", delay=900.5))
 
