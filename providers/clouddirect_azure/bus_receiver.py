@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -15,7 +16,7 @@ from clouddirect.retry import Interrupt
 from clouddirect_azure.bus_delivery import MAX_LOCK, Held, Leases, Settlement
 from clouddirect_azure.bus_errors import from_condition
 from clouddirect_azure.bus_line import QUIET, Line, Outcome
-from clouddirect_azure.bus_worker import Job, Worker
+from clouddirect_azure.bus_worker import GRACE, Job, Worker
 
 __all__ = ["Receiver"]
 
@@ -54,8 +55,18 @@ class Receiver(Worker):
     def receive(self, count: int, wait: float, interrupt: Interrupt, timeout: float) -> list[Held]:
         """Return up to ``count`` messages, as soon as there is one; none when none came within ``wait`` seconds."""
         ends = time.monotonic() + wait
-        job = self.submit(lambda: self._receive(count, ends, interrupt))
-        return self._await(job, wait + timeout)
+        left = threading.Event()  # the caller has
+        job = self.submit(lambda: self._receive(count, ends, lambda: interrupt.is_set() or left.is_set()))
+        try:
+            done = job.wait(wait + timeout + GRACE)
+        except BaseException:  # Ctrl-C, say: what comes is for nobody
+            left.set()
+            job.abandon(lambda came: None if self.dead else self._release_quietly(came))
+            raise
+        if not done:
+            job.abandon(lambda came: None)  # the connection is broken, which gives it back
+            raise self.overrun(wait + timeout)
+        return job.result()
 
     def open(self, wait: float, interrupt: Interrupt, timeout: float) -> None:
         """Open the link now; a session receiver waits up to ``wait`` seconds for a session.
@@ -90,17 +101,6 @@ class Receiver(Worker):
         line = self._line
         if line is not None:
             line.abort()
-
-    def _await(self, job: Job[list[Held]], timeout: float) -> list[Held]:
-        try:
-            done = job.wait(timeout + 1.0)
-        except BaseException:  # Ctrl-C, say: what comes is for nobody
-            job.abandon(lambda came: None if self.dead else self._release_quietly(came))
-            raise
-        if not done:
-            job.abandon(lambda came: None)  # the connection is broken, which gives it back
-            raise self.overrun(timeout)
-        return job.result()
 
     # -- the worker's thread --------------------------------------------------------------------------------
 
@@ -155,10 +155,10 @@ class Receiver(Worker):
         self._line.used = time.monotonic()
         return self._line
 
-    def _receive(self, count: int, ends: float, interrupt: Interrupt) -> list[Held]:
+    def _receive(self, count: int, ends: float, is_over: Callable[[], bool]) -> list[Held]:
         line = self._opened()
         try:
-            came = self._gather(line, count, ends, interrupt)
+            came = self._gather(line, count, ends, is_over)
         except Exception as error:  # noqa: BLE001 - translated
             self._drop()
             translated = self._translate(error)
@@ -166,14 +166,14 @@ class Receiver(Worker):
         self.outstanding += len(came)
         return came
 
-    def _gather(self, line: Line, count: int, ends: float, interrupt: Interrupt) -> list[Held]:
+    def _gather(self, line: Line, count: int, ends: float, is_over: Callable[[], bool]) -> list[Held]:
         """Wait for a message, then drain: what else is there comes, and no credit is left that a later one could use.
 
         Without a wait the drain comes first, and its answer says for certain that the queue is empty.
         """
         if time.monotonic() < ends:
             line.ask(count, drain=False)
-            while time.monotonic() < ends and not interrupt.is_set():
+            while time.monotonic() < ends and not is_over():
                 line.read()
                 if frames := line.take(count):
                     return self._drain(line, self._held(line, frames), count)

@@ -51,7 +51,12 @@ def _reached(server: ServiceBusServer, certificates: Certificates) -> dict[str, 
 
 
 def test_websocket_plain(bus: ServiceBusServer, bus_brokers: BrokerMaker) -> None:
-    _round_trip(bus_brokers(transport="websocket", endpoint=f"127.0.0.1:{bus.port}"))
+    broker = bus_brokers(transport="websocket", endpoint=f"127.0.0.1:{bus.port}")
+    broker.send("q", Message(body=b"x"))
+    assert [connection._wire._websocket is not None for connection in bus.connections] == [True]
+    (delivery,) = broker.receive("q", wait=10)
+    delivery.ack()
+    _round_trip(broker)
 
 
 def test_websocket_over_tls(secure: ServiceBusServer, bus_certificates: Certificates) -> None:

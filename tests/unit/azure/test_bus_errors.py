@@ -22,6 +22,7 @@ from clouddirect.errors import (
 )
 from clouddirect.messaging import Message
 from clouddirect.retry import RetryPolicy
+from clouddirect_azure.bus_delivery import Held, Settlement
 from clouddirect_azure.bus_errors import from_condition, translate
 from emulators.servicebus import Point, Refuse, ServiceBusServer
 from unit.azure.bus_fixtures import BrokerMaker
@@ -94,6 +95,23 @@ def test_a_renewal_that_is_refused(
     bus.faults.add(Point.MANAGEMENT, Refuse(condition, "Refused."))
     with pytest.raises(kind):
         delivery.extend(30)
+
+
+def test_an_answer_that_does_not_confirm_what_was_asked(bus: ServiceBusServer, bus_brokers: BrokerMaker) -> None:
+    """The service answers a settlement with the outcome that it applied; another one is no confirmation."""
+    broker = bus_brokers()
+    broker.send("q", Message(body=b"x"))
+    (delivery,) = broker.receive("q", wait=5)
+    held = delivery._raw.handle
+    assert isinstance(held, Held)
+    read = held.receiver._read_answer
+    assert read(held, Settlement("complete"), {"accepted": []}) is None
+    assert read(held, Settlement("abandon"), {"modified": [True, False, None]}) is None
+    assert read(held, Settlement("dead_letter"), {"rejected": []}) is None
+    for how, answer in (("complete", {"modified": []}), ("abandon", {"accepted": []}), ("complete", {"released": []})):
+        error = read(held, Settlement(how), answer)  # type: ignore[arg-type]
+        assert error is not None
+        assert error.retryable
 
 
 def test_the_wait_that_a_throttled_service_asks_for() -> None:

@@ -159,7 +159,9 @@ def test_a_detach_in_the_middle_of_a_send_costs_a_retry(bus: ServiceBusServer, b
 # -- receiving ----------------------------------------------------------------------------------------------
 
 
-def test_what_came_before_the_connection_was_closed_is_handed_out(bus: ServiceBusServer, bus_brokers: BrokerMaker) -> None:
+def test_what_came_before_the_connection_was_closed_is_handed_out(
+    bus: ServiceBusServer, bus_brokers: BrokerMaker
+) -> None:
     """Where locks outlive the link it would else be locked for nobody until they end."""
     bus.limits = replace(bus.limits, release_on_close=False)
     broker = bus_brokers()
