@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from clouddirect.orders.client import CloudDirect, SentGrading, Submission
+    from clouddirect.orders.csv_import import CsvImport, CsvReport, CsvRow
+    from clouddirect.orders.csv_mapping import CsvMapping
+    from clouddirect.orders.csv_reading import RowProblem
     from clouddirect.orders.images import ImageFile, ImageProgress, UploadedImage
     from clouddirect.orders.incoming import Incoming
     from clouddirect.orders.naming import NamingTemplate
@@ -16,10 +19,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CloudDirect",
+    "CsvImport",
+    "CsvMapping",
+    "CsvReport",
+    "CsvRow",
     "ImageFile",
     "ImageProgress",
     "Incoming",
     "NamingTemplate",
+    "RowProblem",
     "SavedImage",
     "SentGrading",
     "Submission",
@@ -32,10 +40,15 @@ __all__ = [
 # loaded when asked for, so that the models alone can be imported without the client
 _HOMES = {
     "CloudDirect": "client",
+    "CsvImport": "csv_import",
+    "CsvMapping": "csv_mapping",
+    "CsvReport": "csv_import",
+    "CsvRow": "csv_import",
     "ImageFile": "images",
     "ImageProgress": "images",
     "Incoming": "incoming",
     "NamingTemplate": "naming",
+    "RowProblem": "csv_reading",
     "SavedImage": "shared_images",
     "SentGrading": "client",
     "Submission": "client",
