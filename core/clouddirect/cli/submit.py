@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clouddirect.cli.app import App, json_option, pass_app
+from clouddirect.cli.bulk import csv_options, submit_csv
 from clouddirect.cli.exits import DONE
 from clouddirect.cli.ordering import OrderFile, Shown, force_option, image_option, partly, read_orders, refuse
 from clouddirect.cli.progress import upload_progress
@@ -24,21 +25,32 @@ _FILE = click.Path(exists=True, dir_okay=False, readable=True, allow_dash=True)
 
 
 @click.command(short_help="Send orders, with their images.")
-@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=_FILE)
+@click.argument("files", nargs=-1, metavar="FILE...", type=_FILE)
 @image_option
+@csv_options
 @force_option
 @click.option("--dry-run", is_flag=True, help="Check the orders only; upload and send nothing.")
 @json_option
 @pass_app
-def submit(app: App, files: tuple[str, ...], images: list[ImageFile], force: bool, dry_run: bool, as_json: bool) -> int:
+def submit(
+    app: App, /, files: tuple[str, ...], images: list[ImageFile], force: bool, dry_run: bool, as_json: bool, **csv: Any
+) -> int:
     """Send the order in each FILE, a JSON order request; "-" is stdin.
 
     All files are read and checked before the first order is sent. The settings fill in ClientGuid and Site.LocalId
     where an order leaves them out. With --image the images are uploaded first, side by side; when one fails, nothing
     is sent. What would fail is refused; what merely looks wrong is refused too, unless --force is given.
 
-    With --json, one line an order: {"file", "local_id", "message_id", "waiting", "images", "warnings"}.
+    With --csv, every row of a CSV file is an order. Run again, it sends only what no run before has sent.
+
+    With --json, one line an order: {"file", "local_id", "message_id", "waiting", "images", "warnings"}; with --csv
+    {"file", "line", "local_id", "message_id", "waiting", "sent_before", "warnings"}.
     """
+    done = submit_csv(app, csv, {"FILE": files, "--image": images}, force, dry_run, as_json)
+    if done is not None:
+        return done
+    if not files:
+        raise click.UsageError("name the files to send, or a CSV file with --csv")
     if images and len(files) > 1:
         raise click.UsageError("--image goes with a single order; submit the others on their own")
     with app.client() as client:
