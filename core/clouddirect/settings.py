@@ -15,12 +15,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from clouddirect.errors import ConfigurationError
 
 __all__ = [
+    "DeadLetterSettings",
     "ENDPOINTS",
     "EndpointSettings",
     "Endpoints",
@@ -31,6 +32,7 @@ __all__ = [
     "Settings",
     "StoreSettings",
     "Stores",
+    "TrackingSettings",
     "load_settings",
     "resolve_options",
     "search_path",
@@ -61,6 +63,31 @@ class _Part(BaseModel):
         return dict(self.model_extra or {})
 
 
+class DeadLetterSettings(_Part):
+    """Where dead letters of an endpoint are read; written as a name alone, or as a table.
+
+    Attributes:
+        queue: the dead-letter queue; None for the one that the provider knows by itself.
+
+    Anything else is an option of the endpoint's provider. With options of its own the table takes none from the
+    endpoint; without them the endpoint's count.
+    """
+
+    model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
+    shown = ("queue",)
+
+    queue: str | None = None
+
+    @model_validator(mode="after")
+    def _is_no_endpoint(self) -> Self:
+        wrong = [name for name in ("provider", "dead_letter_send", "dead_letter_receive") if name in self.options]
+        if wrong:
+            raise ValueError(f"{wrong[0]} belongs to the endpoint itself")
+        if self.queue is None and not self.options:
+            raise ValueError("give it a queue, or options of its own")
+        return self
+
+
 class EndpointSettings(_Part):
     """One queue: who provides it, what it is called, and the provider's own options.
 
@@ -68,8 +95,8 @@ class EndpointSettings(_Part):
         provider: name of an installed provider.
         queue: name of the queue, as the provider spells it.
         dead_letter_send: the queue that dead-lettered messages are sent to where the broker has none of its own.
-        dead_letter_receive: the queue that dead-lettered messages are read from, where its name cannot be derived.
-            For programs that read it; nothing in clouddirect itself does yet.
+        dead_letter_receive: where dead letters are read, if it is neither the provider's own place nor
+            ``dead_letter_send``, or if that needs another credential: a name, or a `DeadLetterSettings`.
     """
 
     model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
@@ -78,7 +105,22 @@ class EndpointSettings(_Part):
     provider: str
     queue: str
     dead_letter_send: str | None = None
-    dead_letter_receive: str | None = None
+    dead_letter_receive: DeadLetterSettings | None = None
+
+    @field_validator("dead_letter_receive", mode="before")
+    @classmethod
+    def _name_alone(cls, value: object) -> object:
+        if not isinstance(value, str | Mapping | DeadLetterSettings):
+            raise ValueError("write the name of a queue, or a table")
+        return {"queue": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _dead_letters_are_elsewhere(self) -> Self:
+        given = self.dead_letter_receive
+        # looking at dead letters would take the live messages, and discarding them would lose them
+        if given is not None and not given.options and given.queue == self.queue:
+            raise ValueError("dead_letter_receive is the queue itself; name its dead-letter queue")
+        return self
 
 
 class StoreSettings(_Part):
@@ -160,6 +202,24 @@ class OutboxSettings(_Part):
     wait: float = Field(default=5.0, ge=0)
 
 
+class TrackingSettings(_Part):
+    """Whether a ledger is kept of where each order stands, in ``data_dir``.
+
+    Attributes:
+        enabled: keep it.
+        receipt_within: seconds after which an order, or a cancellation, that IRIS has not confirmed is overdue.
+        grading_within: seconds after which a confirmed order that is not graded is overdue.
+        result_within: seconds after which a graded order without a result is overdue.
+    """
+
+    shown = ("enabled", "receipt_within", "grading_within", "result_within")
+
+    enabled: bool = False
+    receipt_within: float = Field(default=900.0, gt=0)
+    grading_within: float = Field(default=259_200.0, gt=0)
+    result_within: float = Field(default=3600.0, gt=0)
+
+
 class FaultSettings(_Part):
     """What the sandbox does wrong on purpose. All but ``longest_delay`` are chances, from 0 (never) to 1 (each time).
 
@@ -227,6 +287,7 @@ class Settings(BaseSettings):
         observers: names of the installed observers to enable.
         data_dir: where clouddirect keeps what must survive a restart; None for the user's data directory.
         outbox: whether what is sent is kept on the disk until it is confirmed.
+        tracking: whether a ledger is kept of where each order stands.
         sandbox: the other side, for rehearsals.
     """
 
@@ -245,6 +306,7 @@ class Settings(BaseSettings):
     observers: list[str] = Field(default_factory=list)
     data_dir: Path | None = None
     outbox: OutboxSettings = Field(default_factory=OutboxSettings)
+    tracking: TrackingSettings = Field(default_factory=TrackingSettings)
     sandbox: SandboxSettings = Field(default_factory=SandboxSettings)
 
     @classmethod
@@ -363,7 +425,7 @@ def _refuse_unknown_variables(model: type[BaseSettings]) -> None:
 def _problem(detail: Any) -> str:
     path = ".".join(str(part) for part in detail["loc"])
     if detail["type"] != "extra_forbidden":
-        return f"{path}: {detail['msg'].lower()}"
+        return f"{path}: {detail['msg'].lower().removeprefix('value error, ')}"
     model: type[BaseModel] = Settings
     for part in detail["loc"][:-1]:
         inner = model.model_fields[str(part)].annotation

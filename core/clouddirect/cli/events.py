@@ -25,7 +25,9 @@ EVENT_COLUMNS = [("Time", 14), ("Event", 22), ("Order", 36), ("OK", None)]
 @json_option
 @patient_option
 @pass_app
-def events(app: App, wait: float, follow: bool, limit: int | None, as_json: bool, show_patient_data: bool) -> int:
+def events(
+    app: App, wait: float, follow: bool, limit: int | None, once: bool, as_json: bool, show_patient_data: bool
+) -> int:
     """Print the events as they arrive, and acknowledge each once it is printed.
 
     Ends when nothing has arrived for --wait seconds; the exit code is 3 if nothing came at all. Ctrl-C ends it too
@@ -43,7 +45,12 @@ def events(app: App, wait: float, follow: bool, limit: int | None, as_json: bool
             rows.add(*event_row(incoming.value, show_patient_data))
 
     return receive(
-        app, lambda client, timeout: client.events(timeout=timeout), handle, wait=wait, follow=follow, limit=limit
+        app,
+        lambda client, timeout: client.events(timeout=timeout, once=once),
+        handle,
+        wait=wait,
+        follow=follow,
+        limit=limit,
     )
 
 

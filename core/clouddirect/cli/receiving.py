@@ -24,13 +24,17 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def receiving_options(command: F) -> F:
-    """``--wait``, ``--follow`` and ``--max``."""
+    """``--wait``, ``--follow``, ``--max`` and ``--once``."""
     options = (
         click.option(
             "--wait", type=click.FloatRange(min=0), default=30.0, show_default=True, metavar="SECONDS",
             help="End when nothing has arrived for so long.",
         ),
         click.option("--follow", is_flag=True, help="Never end by itself; Ctrl-C ends it."),
+        click.option(
+            "--once", is_flag=True,
+            help="Pass over what was handled before: by its TransactionId, noted in the data directory.",
+        ),
         click.option("--max", "limit", type=click.IntRange(min=1), metavar="N", help="End after N messages."),
     )  # fmt: skip
     for option in reversed(options):

@@ -62,7 +62,7 @@ def _template(context: click.Context, parameter: click.Parameter, value: str | N
 @pass_app
 def results(
     app: App, save_to: Path | None, raw: bool, template: NamingTemplate | None, replace: bool, table: Path | None,
-    wait: float, follow: bool, limit: int | None, as_json: bool, show_patient_data: bool,
+    wait: float, follow: bool, limit: int | None, once: bool, as_json: bool, show_patient_data: bool,
 ) -> int:  # fmt: skip
     """Print the results as they arrive, and acknowledge each once it is saved and printed.
 
@@ -106,7 +106,12 @@ def results(
         rows.add(cells, [*details, *(path for path in (saved or {}).values() if path)])
 
     code = receive(
-        app, lambda client, timeout: client.results(timeout=timeout), handle, wait=wait, follow=follow, limit=limit
+        app,
+        lambda client, timeout: client.results(timeout=timeout, once=once),
+        handle,
+        wait=wait,
+        follow=follow,
+        limit=limit,
     )
     return FAILED if broken else code
 

@@ -25,6 +25,7 @@ from clouddirect.cli.results import results
 from clouddirect.cli.sandbox import sandbox
 from clouddirect.cli.schema import schema
 from clouddirect.cli.submit import change, submit
+from clouddirect.cli.track import track, watch
 from clouddirect.cli.upload import upload
 
 __all__ = ["cli"]
@@ -96,7 +97,7 @@ def cli(context: click.Context, app: App, config: Path | None, verbose: int) -> 
 
 
 for _command in (
-    demo, init, submit, change, cancel, resend, grade, upload, outbox, events, results, images, inspect, schema,
-    providers, sandbox,
+    demo, init, submit, change, cancel, resend, grade, upload, outbox, track, watch, events, results, images,
+    inspect, schema, providers, sandbox,
 ):  # fmt: skip
     cli.add_command(_command)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -10,7 +9,9 @@ from typing import TYPE_CHECKING, Self
 from clouddirect.clock import Clock
 from clouddirect.orders.connections import Connections
 from clouddirect.orders.flusher import ClientDestination, Flusher
+from clouddirect.orders.inbox import Inbox
 from clouddirect.orders.journal import Journal, journal_path
+from clouddirect.orders.ledger import Ledger, Patience
 from clouddirect.orders.outbox import FlushReport, Outbox
 from clouddirect.orders.receiving import ResultReceiver
 from clouddirect.orders.sending import OrderSender, SentGrading, Submission
@@ -26,6 +27,13 @@ class CloudDirect(OrderSender, ResultReceiver):
     """A client of the IRIS order workflow. Thread-safe; use it as a context manager, or close it.
 
     Nothing is opened before it is used, so settings with only the endpoints that a program needs suffice.
+
+    Attributes:
+        settings: what it was made with.
+        outbox: what was accepted and is not yet confirmed; it can be looked at, and sent by `flush_outbox`, whether or
+            not ``[outbox]`` is switched on in the settings.
+        inbox: which events and results have been handled; used where ``once`` is asked for.
+        ledger: where each order stands; kept up to date with ``[tracking]`` in the settings.
     """
 
     def __init__(self, settings: Settings, *, clock: Clock | None = None, retry: RetryPolicy | None = None) -> None:
@@ -37,17 +45,13 @@ class CloudDirect(OrderSender, ResultReceiver):
         )  # fmt: skip
         self._stopping = Interrupt(self._connections.clock)
         self._journal = Journal(journal_path(settings.data_dir))
+        self.outbox = Outbox(self._journal, self._connections.clock)
+        self.inbox = Inbox(self._journal, self._connections.clock)
+        self.ledger = Ledger(self._journal, self._connections.clock, _patience(settings))
+        self._ledger = self.ledger if settings.tracking.enabled else None
         self._flusher = None
         if settings.outbox.enabled:
             self._flusher = Flusher(self.outbox, self._connections, settings.outbox.wait)
-
-    @cached_property
-    def outbox(self) -> Outbox:
-        """What was accepted and is not yet confirmed; it may be looked at with or without ``[outbox]`` in the settings.
-
-        `flush_outbox` sends it.
-        """
-        return Outbox(self._journal, self._connections.clock)
 
     def flush_outbox(self) -> FlushReport:
         """Send what waits in the outbox, in order; returns what was sent, put on hold or could not be sent.
@@ -88,3 +92,8 @@ class CloudDirect(OrderSender, ResultReceiver):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _patience(settings: Settings) -> Patience:
+    tracking = settings.tracking
+    return Patience(receipt=tracking.receipt_within, grading=tracking.grading_within, result=tracking.result_within)

@@ -4,21 +4,57 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from clouddirect.errors import CloudDirectError, InvalidMessageError
+from clouddirect.orders.inbox import Inbox, inbox_key
+from clouddirect.orders.models import Event, OrderResult
 
 if TYPE_CHECKING:
     from clouddirect.messaging import Delivery
 
-__all__ = ["Incoming", "read_or_put_aside"]
+__all__ = ["Incoming", "Once", "read_or_put_aside"]
 
 log = logging.getLogger("clouddirect.orders")
 T = TypeVar("T")
 
+#: Seconds after which a message comes again whose copy is being handled elsewhere.
+_ELSEWHERE = 5.0
+
 #: The reason that an unreadable message is dead-lettered with.
 UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """The place of one message in the inbox, while it is being handled."""
+
+    inbox: Inbox
+    key: str
+
+    def note(self, *, handled: bool) -> None:
+        """Note that the message has been handled, or that it could not be and will come again."""
+        if handled:
+            self.inbox.finish(self.key)
+        else:
+            self.inbox.give_up(self.key)
+
+    @staticmethod
+    def begin(inbox: Inbox, value: Event | OrderResult, delivery: Delivery) -> Once | None:
+        """Take a message on; None if it is not to be handled now: handled before, and then acknowledged, or being
+        handled elsewhere, and then given back for a while."""
+        key = inbox_key(value, delivery.message.body)
+        state = inbox.begin(key, delivery.message.id)
+        if state == "new":
+            return Once(inbox, key)
+        log.info("message %s of %r is a repeat: %s", delivery.message.id, delivery.queue, state)
+        if state == "done":
+            delivery.ack()
+        else:
+            delivery.nack(_ELSEWHERE)
+        return None
 
 
 class Incoming(Generic[T]):
@@ -37,9 +73,10 @@ class Incoming(Generic[T]):
         delivery: the message it came in; settle it here instead, if you like.
     """
 
-    def __init__(self, value: T, delivery: Delivery) -> None:
+    def __init__(self, value: T, delivery: Delivery, once: Once | None = None) -> None:
         self.value = value
         self.delivery = delivery
+        self._once = once
 
     def __repr__(self) -> str:
         return f"Incoming({self.value!r})"
@@ -52,16 +89,26 @@ class Incoming(Generic[T]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, Exception) and self.delivery.settled is None:
-            from clouddirect.messaging import ConsumerOptions
-
-            delay = ConsumerOptions().retry_delay(self.delivery.delivery_count)
+        if self._once is not None:
             try:
-                self.delivery.nack(delay)
-                return
+                self._once.note(handled=error is None and self.delivery.settled in (None, "ack"))
             except CloudDirectError:
-                pass  # the delivery's own way of leaving notes it on the exception
+                if error is None:  # not noted, so not handled: it comes again
+                    self._give_back()
+                    raise
+        if isinstance(error, Exception) and self.delivery.settled is None and self._give_back():
+            return
         self.delivery.__exit__(kind, error, trace)
+
+    def _give_back(self) -> bool:
+        """Nack with a delay; False if that fails: the delivery's own way of leaving notes it on the exception."""
+        from clouddirect.messaging import ConsumerOptions
+
+        try:
+            self.delivery.nack(ConsumerOptions().retry_delay(self.delivery.delivery_count))
+        except CloudDirectError:
+            return False
+        return True
 
 
 def read_or_put_aside(delivery: Delivery, read: Callable[[bytes], T]) -> T | None:

@@ -23,9 +23,20 @@ from clouddirect.orders.models.order_rules import NEEDS_ONLY_ID, NEEDS_PATIENT
 if TYPE_CHECKING:
     from clouddirect.orders.connections import Connections
     from clouddirect.orders.images import ImageFile
+    from clouddirect.orders.ledger import Ledger
     from clouddirect.settings import Settings
 
-__all__ = ["fixed_field_problems", "grading_problems", "order_problems", "prepare_grading", "prepare_order", "refuse"]
+__all__ = [
+    "fixed_field_problems",
+    "grading_problems",
+    "order_problems",
+    "prepare_grading",
+    "prepare_order",
+    "refuse",
+    "tracked_problems",
+]
+
+_FIXED = "cannot be changed: IRIS keeps the first value and says nothing; cancel the order and submit a new one"
 
 
 def prepare_order(
@@ -101,8 +112,30 @@ def fixed_field_problems(changed: OrderRequest, original: OrderRequest) -> list[
         ("Order.EvaluationTypes", before and set(before.evaluation_types), after and set(after.evaluation_types)),
         ("Patient.LocalId", _patient_id(original), _patient_id(changed)),
     )
-    why = "cannot be changed: IRIS keeps the first value and says nothing; cancel the order and submit a new one"
-    return [Problem(path, why, "error") for path, was, wanted in fixed if was and wanted != was]
+    return [Problem(path, _FIXED, "error") for path, was, wanted in fixed if was and wanted != was]
+
+
+def tracked_problems(prepared: OrderRequest, ledger: Ledger) -> list[Problem]:
+    """Return what IRIS would ignore in silence, as far as the ledger knows the order."""
+    local_id, code = prepared.order.local_id if prepared.order else None, prepared.order_control_code
+    if local_id is None or code not in (OrderControlCode.XO, OrderControlCode.CA, OrderControlCode.RESEND_RESULT):
+        return []
+    known = ledger.order(local_id)
+    path = "Order.LocalId"
+    if known is None:
+        return [Problem(path, "is not known here: nothing was submitted and no event has come for it", "warning")]
+    found: list[Problem] = []
+    if code != OrderControlCode.RESEND_RESULT and known.stage in ("graded", "result", "cancelled", "refused"):
+        found.append(Problem(path, f"is {known.stage} already: IRIS ignores this, and says nothing", "warning"))
+    if code == OrderControlCode.RESEND_RESULT and known.stage not in ("graded", "result"):
+        found.append(Problem(path, "is not graded as far as is known here: there is no result to send", "warning"))
+    if code == OrderControlCode.XO:
+        wanted = set(map(str, prepared.order.evaluation_types)) if prepared.order else set()
+        if known.evaluations and wanted and wanted != set(known.evaluations):
+            found.append(Problem("Order.EvaluationTypes", _FIXED, "error"))
+        if ledger.is_same_patient(prepared) is False:
+            found.append(Problem("Patient.LocalId", _FIXED, "error"))
+    return found
 
 
 def _patient_id(order: OrderRequest) -> str | None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from clouddirect.errors import InvalidMessageError
-from clouddirect.orders.incoming import Incoming, read_or_put_aside
+from clouddirect.errors import CloudDirectError, InvalidMessageError
+from clouddirect.orders.inbox import Inbox
+from clouddirect.orders.incoming import Incoming, Once, read_or_put_aside
+from clouddirect.orders.ledger import Ledger
 from clouddirect.orders.models import Event, OrderResult, read_event, read_result
 from clouddirect.orders.shared_images import SavedImage, fetch_image, list_images
 from clouddirect.retry import Interrupt
@@ -20,7 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ResultReceiver"]
 
-T = TypeVar("T")
+log = logging.getLogger("clouddirect.orders")
+T = TypeVar("T", Event, OrderResult)
 
 #: How long one poll of `events` and `results` waits, in seconds; they look for a reason to end in between.
 _POLL = 20.0
@@ -29,24 +33,27 @@ _POLL = 20.0
 class ResultReceiver:
     """What `CloudDirect` receives."""
 
+    inbox: Inbox
     _connections: Connections
+    _ledger: Ledger | None
     _stopping: Interrupt
 
-    def events(self, *, timeout: float | None = None) -> Iterator[Incoming[Event]]:
+    def events(self, *, timeout: float | None = None, once: bool = False) -> Iterator[Incoming[Event]]:
         """Yield the events as they arrive; end when none came for ``timeout`` seconds (None: never).
 
         One that cannot be read is dead-lettered with the reason and skipped. Use each as a context manager: see
-        `Incoming`. For many at once, see `run`, which also sits out an outage.
+        `Incoming`. For many at once, see `run`, which also sits out an outage. With ``once``, what the inbox knows to
+        have been handled is acknowledged and skipped: see `run`.
 
         Raises:
             CloudDirectError: from the iterator, which is at its end then: the queue cannot be received from, or could
                 not for as long as the retry policy permits. Nothing is lost; call again.
         """
-        return self._incoming("events", read_event, timeout)
+        return self._incoming("events", read_event, timeout, once)
 
-    def results(self, *, timeout: float | None = None) -> Iterator[Incoming[OrderResult]]:
+    def results(self, *, timeout: float | None = None, once: bool = False) -> Iterator[Incoming[OrderResult]]:
         """Yield the results as they arrive; like `events`."""
-        return self._incoming("results", read_result, timeout)
+        return self._incoming("results", read_result, timeout, once)
 
     def run(
         self,
@@ -55,12 +62,18 @@ class ResultReceiver:
         *,
         concurrency: int = 4,
         max_deliveries: int = 10,
+        once: bool = False,
     ) -> None:
         """Handle events and results until `stop` is called or the program is interrupted (Ctrl-C).
 
         A handler that returns has handled the message; one that raises gets it again later, with growing delays, and
         after ``max_deliveries`` deliveries it is dead-lettered. Handlers run in up to ``concurrency`` threads for
         each queue. Stopping lets running handlers finish and gives back the rest.
+
+        With ``once``, the inbox notes in ``data_dir`` what has been handled, by its TransactionId, and repeats are
+        acknowledged without a handler being called: each message is handled effectively once. A process that dies
+        between a handler's end and the note handles that message again; see `Inbox.transaction` for what rules that
+        out.
 
         Raises:
             CloudDirectError: a queue cannot be received from, for a reason that does not pass.
@@ -71,9 +84,9 @@ class ResultReceiver:
         consumers: list[Consumer] = []
         try:
             if on_event is not None:
-                consumers.append(self._consume("events", read_event, on_event, concurrency, options))
+                consumers.append(self._consume("events", read_event, on_event, concurrency, options, once))
             if on_result is not None:
-                consumers.append(self._consume("results", read_result, on_result, concurrency, options))
+                consumers.append(self._consume("results", read_result, on_result, concurrency, options, once))
             while consumers and not self._stopping.wait(0.2):
                 if any(consumer.wait(0) for consumer in consumers):
                     return
@@ -113,7 +126,9 @@ class ResultReceiver:
 
     # -- inside ---------------------------------------------------------------------------------------------
 
-    def _incoming(self, endpoint: str, read: Callable[[bytes], T], timeout: float | None) -> Iterator[Incoming[T]]:
+    def _incoming(
+        self, endpoint: str, read: Callable[[bytes], T], timeout: float | None, once: bool
+    ) -> Iterator[Incoming[T]]:
         queue, clock = self._connections.queue(endpoint), self._connections.clock
         ends = None if timeout is None else clock.monotonic() + timeout
         while not self._stopping.is_set():
@@ -122,9 +137,12 @@ class ResultReceiver:
             with queue.broker.inside:  # `take` rather than `receive`, so that `stop` ends the wait at once
                 deliveries = queue.broker.take(queue.name, 1, min(left, _POLL), None, self._stopping)
             for delivery in deliveries:
-                value = read_or_put_aside(delivery, read)
-                if value is not None:
-                    yield Incoming(value, delivery)
+                value = self._read(delivery, read)
+                if value is None:
+                    continue
+                begun = Once.begin(self.inbox, value, delivery) if once else None
+                if begun is not None or not once:
+                    yield Incoming(value, delivery, begun)
             if deliveries:
                 ends = None if timeout is None else clock.monotonic() + timeout
             elif ends is not None and clock.monotonic() >= ends:
@@ -137,14 +155,32 @@ class ResultReceiver:
         handler: Callable[[T], object],
         concurrency: int,
         options: ConsumerOptions,
+        once: bool,
     ) -> Consumer:
         queue = self._connections.queue(endpoint)
 
         def handle(delivery: Delivery) -> None:
-            value = read_or_put_aside(delivery, read)
-            if value is not None:
+            value = self._read(delivery, read)
+            if value is None:
+                if delivery.settled is None:  # returning would ack it, and with that lose it
+                    raise InvalidMessageError("the message cannot be read, and could not be dead-lettered either")
+            elif not once:
                 handler(value)
-            elif delivery.settled is None:  # returning would ack it, and with that lose it
-                raise InvalidMessageError("the message cannot be read, and could not be dead-lettered either")
+            elif (begun := Once.begin(self.inbox, value, delivery)) is not None:
+                try:
+                    handler(value)
+                except BaseException:
+                    begun.note(handled=False)
+                    raise
+                begun.note(handled=True)
 
         return queue.broker.consume(queue.name, handle, concurrency, options)
+
+    def _read(self, delivery: Delivery, read: Callable[[bytes], T]) -> T | None:
+        value = read_or_put_aside(delivery, read)
+        if value is not None and self._ledger is not None:
+            try:
+                self._ledger.event(value) if isinstance(value, Event) else self._ledger.result(value)
+            except CloudDirectError as error:  # what is tracked matters less than what has come
+                log.error("message %s is missing in the ledger: %s", delivery.message.id, error)
+        return value

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from clouddirect.errors import CloudDirectError
 from clouddirect.orders.flusher import ClientDestination, Flusher
 from clouddirect.orders.images import ImageFile, ImageProgress, UploadedImage, upload_all
+from clouddirect.orders.ledger import Ledger
 from clouddirect.orders.models import (
     Camera,
     GradingSubmission,
@@ -27,12 +30,15 @@ from clouddirect.orders.preparing import (
     prepare_grading,
     prepare_order,
     refuse,
+    tracked_problems,
 )
 
 if TYPE_CHECKING:
     from clouddirect.messaging import SendReceipt
     from clouddirect.orders.connections import Connections
     from clouddirect.settings import Settings
+
+log = logging.getLogger("clouddirect.orders")
 
 __all__ = ["OrderSender", "SentGrading", "Submission"]
 
@@ -77,6 +83,7 @@ class OrderSender:
     settings: Settings
     _connections: Connections
     _flusher: Flusher | None
+    _ledger: Ledger | None
 
     def submit(
         self,
@@ -239,14 +246,24 @@ class OrderSender:
         sent_as, code = message_id or str(uuid.uuid4()), str(prepared.order_control_code)
         local_id = prepared.order.local_id if prepared.order else None
         receipt = self._send("orders", sent_as, to_wire(prepared), local_id, code, waiting)
+        self._track(prepared, sent_as)
         return Submission(prepared, sent_as, receipt, uploaded, _warnings(found))
+
+    def _track(self, order: OrderRequest, message_id: str) -> None:
+        if self._ledger is None:
+            return
+        try:
+            self._ledger.submitted(order, message_id)
+        except CloudDirectError as error:  # it is sent: an error now would have it sent again
+            log.error("message %s is missing in the ledger: %s", message_id, error)
 
     def _order_problems(
         self, prepared: OrderRequest, images: list[ImageFile], operation: OrderControlCode | None
     ) -> list[Problem]:
         # with an outbox an order is accepted whether or not the store can be reached, so nothing is asked of it
         look = self._connections if self._flusher is None else None
-        return order_problems(prepared, images, self.settings, look, operation)
+        tracked = [] if self._ledger is None else tracked_problems(prepared, self._ledger)
+        return [*order_problems(prepared, images, self.settings, look, operation), *tracked]
 
     def _send(
         self,

@@ -1,0 +1,136 @@
+"""`Inbox`: remembers which events and results have been handled, so that each is handled effectively once.
+
+A broker delivers at least once, and IRIS may send a message again. Both repeat the ``TransactionId``. The inbox knows
+it for every message that has been handled, in the journal: across restarts, for all processes that use the same file.
+
+What it cannot do alone: between a handler's own work and the note that it is done, the process may die. Then the
+handler runs again. Where that matters, do both in one transaction: see `Inbox.transaction`, and for a database of
+one's own the pattern in the documentation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Literal
+
+from clouddirect.clock import Clock, SystemClock
+from clouddirect.orders.journal import Journal
+from clouddirect.orders.models import Event, OrderResult
+
+__all__ = ["Inbox", "inbox_key"]
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS inbox (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE, done INTEGER NOT NULL, owner TEXT NOT NULL,
+  message_id TEXT NOT NULL, at TEXT NOT NULL
+)
+"""
+
+#: How long another process may take for a message before it is believed dead.
+_TAKE_OVER = timedelta(minutes=10)
+#: The inbox is pruned after so many messages.
+_PRUNE_EVERY = 1000
+
+
+def inbox_key(message: Event | OrderResult, body: bytes) -> str:
+    """Return what identifies a message: its TransactionId, or a digest of the body where it has none."""
+    if message.transaction_id is not None:
+        return str(message.transaction_id).strip("{}").lower()
+    return f"sha256:{hashlib.sha256(body).hexdigest()}"
+
+
+class Inbox:
+    """The inbox in one journal. Thread-safe, and several processes may use it at once."""
+
+    def __init__(self, journal: Journal, clock: Clock | None = None, *, capacity: int = 100_000) -> None:
+        """Use ``journal``; at least the last ``capacity`` messages are remembered."""
+        self._journal = journal
+        self._clock = clock or SystemClock()
+        self._capacity = capacity
+        self._owner = uuid.uuid4().hex
+        self._finished = 0
+        journal.define("inbox", _SCHEMA)
+
+    def begin(self, key: str, message_id: str) -> Literal["new", "done", "elsewhere"]:
+        """Ask whether a message is to be handled, and take it on if so.
+
+        Returns:
+            ``new``: handle it, then call `finish` or `give_up`. ``done``: it has been handled; acknowledge it.
+            ``elsewhere``: a copy of it is being handled at this moment; give it back, to come again later.
+
+        A message that comes again itself (the same ``message_id``) has lost its lease before, and is taken over; so is
+        one that another process has not finished within ten minutes.
+        """
+        now = self._clock.now()
+        with self._journal.write() as connection:
+            row = connection.execute("SELECT done, owner, message_id, at FROM inbox WHERE key = ?", [key]).fetchone()
+            if row is not None:
+                done, owner, other, at = row
+                if done:
+                    return "done"
+                # a moment in the future: the clock has been set back since, and says nothing of how long it has been
+                age = now - datetime.fromisoformat(at)
+                waits = timedelta(0) <= age < _TAKE_OVER or owner == self._owner
+                if other != message_id and waits:
+                    return "elsewhere"
+                connection.execute("DELETE FROM inbox WHERE key = ?", [key])
+            self._insert(connection, key, message_id, now, done=False)
+        return "new"
+
+    def finish(self, key: str) -> None:
+        """Note that a message has been handled; on the disk when this returns."""
+        with self._journal.write() as connection:
+            connection.execute("UPDATE inbox SET done = 1 WHERE key = ?", [key])
+            self._count(connection)
+
+    def give_up(self, key: str) -> None:
+        """Note that a message was taken on and could not be handled: it will come again."""
+        with self._journal.write() as connection:
+            connection.execute("DELETE FROM inbox WHERE key = ? AND NOT done AND owner = ?", [key, self._owner])
+
+    @contextmanager
+    def transaction(self, key: str) -> Iterator[sqlite3.Connection | None]:
+        """Handle a message and note it in one transaction: both happen, or neither.
+
+        Yields a connection to the journal's own file, for tables of the caller's own in it; or None when the message
+        has been handled before. Leaving the block commits, an exception undoes all of it. One at a time.
+        """
+        with self._journal.write() as connection:
+            row = connection.execute("SELECT 1 FROM inbox WHERE key = ? AND done", [key]).fetchone()
+            if row is not None:
+                yield None
+                return
+            connection.execute("DELETE FROM inbox WHERE key = ?", [key])
+            self._insert(connection, key, "", self._clock.now(), done=True)
+            self._count(connection)
+            yield connection
+
+    def knows(self, key: str) -> bool:
+        """Whether a message has been handled."""
+        with self._journal.read() as connection:
+            found = connection.execute("SELECT 1 FROM inbox WHERE key = ? AND done", [key]).fetchone()
+        return found is not None
+
+    def prune(self, older_than: timedelta) -> int:
+        """Forget what was handled longer ago than this; returns how many. What comes again then is handled again."""
+        before = (self._clock.now() - older_than).isoformat()
+        with self._journal.write() as connection:
+            return connection.execute("DELETE FROM inbox WHERE done AND at < ?", [before]).rowcount
+
+    def _insert(self, connection: sqlite3.Connection, key: str, message_id: str, now: datetime, *, done: bool) -> None:
+        connection.execute(
+            "INSERT INTO inbox (key, done, owner, message_id, at) VALUES (?, ?, ?, ?, ?)",
+            [key, done, self._owner, message_id, now.isoformat()],
+        )
+
+    def _count(self, connection: sqlite3.Connection) -> None:
+        """Keep the inbox bounded: now and then, forget the oldest beyond its capacity."""
+        self._finished += 1
+        if self._finished % _PRUNE_EVERY == 0:
+            newest = connection.execute("SELECT max(seq) FROM inbox").fetchone()[0] or 0
+            connection.execute("DELETE FROM inbox WHERE done AND seq <= ?", [newest - self._capacity])
