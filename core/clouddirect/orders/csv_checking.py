@@ -130,7 +130,7 @@ class RowChecker:
             for column in columns_of_path(problem.path, cells):
                 # a cell that cannot be read is also reported as missing: one error a column will do
                 key = (column, "error" if problem.severity == "error" else problem.message)
-                if key in complained:
+                if key in complained or (column, "error") in complained:
                     continue
                 complained.add(key)
                 if column not in COLUMNS or column in self._file.columns:
