@@ -53,6 +53,8 @@ _CAPABILITIES = Capabilities(
     settable_lease=True,
     max_lease=float(MAX_DEADLINE),
     max_nack_delay=float(MAX_DEADLINE),
+    # https://cloud.google.com/pubsub/docs/handling-failures, "How dead-letter topics work"
+    dead_letter_count="CloudPubSubDeadLetterSourceDeliveryCount",
 )
 
 

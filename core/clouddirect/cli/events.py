@@ -8,7 +8,7 @@ import click
 
 from clouddirect.cli.app import App, json_option, pass_app, patient_option
 from clouddirect.cli.output import Rows, emit_json, when
-from clouddirect.cli.receiving import receive, receiving_options, wire_form
+from clouddirect.cli.receiving import receive, receiving_options, refuse_following, wire_form
 
 if TYPE_CHECKING:
     from clouddirect.orders.incoming import Incoming
@@ -26,16 +26,21 @@ EVENT_COLUMNS = [("Time", 14), ("Event", 22), ("Order", 36), ("OK", None)]
 @patient_option
 @pass_app
 def events(
-    app: App, wait: float, follow: bool, limit: int | None, once: bool, as_json: bool, show_patient_data: bool
-) -> int:
+    app: App, wait: float, follow: bool, limit: int | None, once: bool, from_dead_letters: bool, as_json: bool,
+    show_patient_data: bool,
+) -> int:  # fmt: skip
     """Print the events as they arrive, and acknowledge each once it is printed.
 
     Ends when nothing has arrived for --wait seconds; the exit code is 3 if nothing came at all. Ctrl-C ends it too
     and gives back what was not printed.
 
+    With --from-dead-letters, events that could not be handled before are printed and removed from where they are; what
+    fails again stays there. See "clouddirect deadletters --help".
+
     With --json, one event a line in its documented form. Ids of patients and error messages are masked without
     --show-patient-data.
     """
+    refuse_following(from_dead_letters, follow)
     rows = Rows(EVENT_COLUMNS)
 
     def handle(incoming: Incoming[Any]) -> None:
@@ -46,7 +51,9 @@ def events(
 
     return receive(
         app,
-        lambda client, timeout: client.events(timeout=timeout, once=once),
+        lambda client, timeout: (
+            client.dead_letters.events(once=once) if from_dead_letters else client.events(timeout=timeout, once=once)
+        ),
         handle,
         wait=wait,
         follow=follow,

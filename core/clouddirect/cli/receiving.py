@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from clouddirect.orders.incoming import Incoming
     from clouddirect.orders.models import WireModel
 
-__all__ = ["receive", "receiving_options", "wire_form"]
+__all__ = ["receive", "receiving_options", "refuse_following", "wire_form"]
 
 log = logging.getLogger("clouddirect.cli")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def receiving_options(command: F) -> F:
-    """``--wait``, ``--follow``, ``--max`` and ``--once``."""
+    """``--wait``, ``--follow``, ``--max``, ``--once`` and ``--from-dead-letters``."""
     options = (
         click.option(
             "--wait", type=click.FloatRange(min=0), default=30.0, show_default=True, metavar="SECONDS",
@@ -35,11 +35,21 @@ def receiving_options(command: F) -> F:
             "--once", is_flag=True,
             help="Pass over what was handled before: by its TransactionId, noted in the data directory.",
         ),
+        click.option(
+            "--from-dead-letters", is_flag=True,
+            help="Instead of what arrives, handle once more what could not be handled before, and end.",
+        ),
         click.option("--max", "limit", type=click.IntRange(min=1), metavar="N", help="End after N messages."),
     )  # fmt: skip
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def refuse_following(from_dead_letters: bool, follow: bool) -> None:
+    """Refuse ``--follow`` beside ``--from-dead-letters``, which ends when all was tried."""
+    if from_dead_letters and follow:
+        raise click.UsageError("--from-dead-letters ends when all was tried once: leave --follow out")
 
 
 def wire_form(message: WireModel, show_patient_data: bool) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import click
 from clouddirect.cli.app import App, json_option, pass_app, patient_option
 from clouddirect.cli.exits import FAILED
 from clouddirect.cli.output import Rows, emit_json, when
-from clouddirect.cli.receiving import receive, receiving_options, wire_form
+from clouddirect.cli.receiving import receive, receiving_options, refuse_following, wire_form
 from clouddirect.errors import InvalidMessageError
 
 if TYPE_CHECKING:
@@ -62,13 +62,17 @@ def _template(context: click.Context, parameter: click.Parameter, value: str | N
 @pass_app
 def results(
     app: App, save_to: Path | None, raw: bool, template: NamingTemplate | None, replace: bool, table: Path | None,
-    wait: float, follow: bool, limit: int | None, once: bool, as_json: bool, show_patient_data: bool,
+    wait: float, follow: bool, limit: int | None, once: bool, from_dead_letters: bool, as_json: bool,
+    show_patient_data: bool,
 ) -> int:  # fmt: skip
     """Print the results as they arrive, and acknowledge each once it is saved and printed.
 
     Reports are saved as ORDER.pdf, or as --name says, readable by you alone, and never over another file unless
     --replace is given. A result whose report cannot be decoded, or that lacks what --name asks for, goes to the
     dead-letter queue, and the exit code is 1. Otherwise ends as "events" does.
+
+    With --from-dead-letters, results that could not be handled before are handled now, and removed from where they are;
+    what fails again stays there. See "clouddirect deadletters --help".
 
     \b
     The tokens of --name: {patientId} {patientLocalId} {patientFirstName}
@@ -79,6 +83,7 @@ def results(
     With --json, one result a line in its documented form, and with --save-to also "saved": {"report", "raw"}, the
     files. Whatever may identify the patient is masked without --show-patient-data.
     """
+    refuse_following(from_dead_letters, follow)
     if save_to is None and (raw or replace or template):
         raise click.UsageError("--raw, --name and --replace need --save-to DIR")
     saving = None if save_to is None else _Saving(save_to, template, raw, replace)
@@ -91,9 +96,13 @@ def results(
         try:
             saved = saving.save(incoming) if saving else None
         except InvalidMessageError as error:
+            broken += 1
+            if from_dead_letters:
+                log.error("message %s cannot be saved and stays where it is: %s", incoming.delivery.message.id, error)
+                incoming.delivery.nack()
+                return
             log.error("message %s cannot be saved and is dead-lettered: %s", incoming.delivery.message.id, error)
             incoming.delivery.dead_letter("cannot be saved", str(error))
-            broken += 1
             return
         if table is not None:
             from clouddirect.orders.result_table import append_results
@@ -107,7 +116,9 @@ def results(
 
     code = receive(
         app,
-        lambda client, timeout: client.results(timeout=timeout, once=once),
+        lambda client, timeout: (
+            client.dead_letters.results(once=once) if from_dead_letters else client.results(timeout=timeout, once=once)
+        ),
         handle,
         wait=wait,
         follow=follow,

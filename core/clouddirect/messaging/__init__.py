@@ -15,6 +15,7 @@ from clouddirect.messaging.message import (
 from clouddirect.messaging.options import ConsumerOptions
 from clouddirect.messaging.primitives import BrokerRuntime, RawDelivery
 from clouddirect.messaging.quarantine import Quarantine, QuarantinedMessage
+from clouddirect.messaging.quarantine_queue import QuarantineQueue
 from clouddirect.messaging.settlement import SettleResult
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "Message",
     "MessageBroker",
     "Quarantine",
+    "QuarantineQueue",
     "QuarantinedMessage",
     "RawDelivery",
     "SendReceipt",

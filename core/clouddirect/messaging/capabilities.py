@@ -41,6 +41,8 @@ class Capabilities:
         delivery_count: deliveries carry a count.
         native_dead_letter: the broker moves a message to its dead-letter queue itself, with a reason.
         dead_letter_queue: name of the queue's readable dead-letter queue, or None.
+        dead_letter_count: name of the attribute in which the broker notes, when it dead-letters a message by itself,
+            how often that was delivered before; None if it notes nothing.
         max_delivery_count: deliveries after which the broker dead-letters a message itself; None if it never does or
             this is not known.
         ordering: ordering keys are honoured.
@@ -68,6 +70,7 @@ class Capabilities:
     delivery_count: bool = False
     native_dead_letter: bool = False
     dead_letter_queue: str | None = None
+    dead_letter_count: str | None = None
     max_delivery_count: int | None = None
     ordering: bool = False
     max_delay: float = 0.0

@@ -38,6 +38,11 @@ class QuarantinedMessage:
     at: datetime
 
     @property
+    def id(self) -> str:
+        """What names it among the quarantined ones; its file is called after it."""
+        return self.path.stem
+
+    @property
     def reason(self) -> str:
         """The reason given when it was dead-lettered."""
         return self.message.attributes.get(DEAD_LETTER_REASON, "")
@@ -53,7 +58,7 @@ class Quarantine:
 
     def __init__(self, directory: Path | None = None) -> None:
         """Use ``directory``, or ``quarantine`` in the user's data directory for clouddirect."""
-        self._directory = directory
+        self._directory = None if directory is None else directory.expanduser()
 
     @property
     def directory(self) -> Path:
@@ -93,17 +98,67 @@ class Quarantine:
             ) from error  # fmt: skip
         return path
 
-    def __iter__(self) -> Iterator[QuarantinedMessage]:
-        """Yield what is in quarantine, oldest first; a file that is none of ours is logged and left out."""
+    def get(self, name: str) -> QuarantinedMessage | None:
+        """Return the message with this id; None if there is none, or none that can be read, which is logged."""
+        path = self.directory / f"{name}.json"
+        try:
+            return self._read(path)
+        except FileNotFoundError:
+            return None  # somebody has just taken it out
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            log.warning("%s is not a readable quarantined message (%s)", path, type(error).__name__)
+            return None
+
+    def names(self) -> list[str]:
+        """Return the ids of what is in quarantine, oldest first; one message at a time is held in memory.
+
+        Raises:
+            UnavailableError: the directory is there and cannot be read.
+        """
         found = []
-        for path in self.directory.glob("*.json"):
-            try:
-                found.append(self._read(path))
-            except FileNotFoundError:
-                pass  # somebody has just taken it out
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                log.warning("%s is not a readable quarantined message (%s)", path, type(error).__name__)
-        yield from sorted(found, key=lambda one: one.at)
+        try:
+            paths = [path for path in self.directory.iterdir() if path.suffix == ".json"]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise UnavailableError(
+                f"the quarantine at {self.directory} cannot be read ({error.strerror or type(error).__name__})",
+                operation="quarantine", retryable=False,
+            ) from error  # fmt: skip
+        for path in paths:
+            one = self.get(path.stem)
+            if one is not None:
+                found.append((one.at, one.id))
+        return [name for _, name in sorted(found)]
+
+    def remove(self, one: QuarantinedMessage) -> bool:
+        """Remove a message for good, durably; False if somebody else has done so.
+
+        Raises:
+            UnavailableError: it cannot be removed; it is still there.
+        """
+        try:
+            one.path.unlink()
+            sync_directory(one.path.parent)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise UnavailableError(
+                f"the quarantined message {one.path} cannot be removed ({error.strerror or type(error).__name__})",
+                operation="quarantine", retryable=False,
+            ) from error  # fmt: skip
+        return True
+
+    def __iter__(self) -> Iterator[QuarantinedMessage]:
+        """Yield what is in quarantine, oldest first; a file that is none of ours is logged and left out.
+
+        Raises:
+            UnavailableError: the directory is there and cannot be read.
+        """
+        for name in self.names():
+            one = self.get(name)
+            if one is not None:
+                yield one
 
     def _make(self) -> None:
         if not self.directory.is_dir():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from clouddirect.clock import Clock
 from clouddirect.orders.connections import Connections
+from clouddirect.orders.dead_letters import DeadLetters
 from clouddirect.orders.flusher import ClientDestination, Flusher
 from clouddirect.orders.inbox import Inbox
 from clouddirect.orders.journal import Journal, journal_path
@@ -33,6 +34,7 @@ class CloudDirect(OrderSender, ResultReceiver):
         outbox: what was accepted and is not yet confirmed; it can be looked at, and sent by `flush_outbox`, whether or
             not ``[outbox]`` is switched on in the settings.
         inbox: which events and results have been handled; used where ``once`` is asked for.
+        dead_letters: what could not be processed, in the brokers' dead-letter queues and in the local quarantine.
         ledger: where each order stands; kept up to date with ``[tracking]`` in the settings.
     """
 
@@ -49,6 +51,10 @@ class CloudDirect(OrderSender, ResultReceiver):
         self.inbox = Inbox(self._journal, self._connections.clock)
         self.ledger = Ledger(self._journal, self._connections.clock, _patience(settings))
         self._ledger = self.ledger if settings.tracking.enabled else None
+        self.dead_letters = DeadLetters(
+            self._connections, settings.endpoints, stopping=self._stopping.is_set, arrived=self._enter_arrived,
+            inbox=self.inbox,
+        )  # fmt: skip
         self._flusher = None
         if settings.outbox.enabled:
             self._flusher = Flusher(self.outbox, self._connections, settings.outbox.wait)

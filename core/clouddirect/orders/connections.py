@@ -18,7 +18,7 @@ from clouddirect.retry import RetryPolicy
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from clouddirect.messaging import MessageBroker
+    from clouddirect.messaging import MessageBroker, Quarantine
     from clouddirect.settings import Endpoints, EndpointSettings, Stores, StoreSettings
     from clouddirect.storage import FileStore
 
@@ -99,6 +99,35 @@ class Connections:
                 self._queues[name] = Queue(broker, settings.queue)
             return self._queues[name]
 
+    def dead_letters(self, name: str) -> Queue | None:
+        """Return where dead letters of the endpoint called ``name`` are read, opened, or None where nothing is known.
+
+        That is what its ``dead_letter_receive`` says, else the provider's own place, else its ``dead_letter_send``.
+        Raises like `queue`.
+        """
+        settings = self._endpoints.require(name, self._where)
+        given = settings.dead_letter_receive
+        if given is None or not given.options:
+            broker = self.queue(name).broker
+        else:
+            from clouddirect.settings import EndpointSettings
+
+            own = EndpointSettings(provider=settings.provider, queue=settings.queue, **given.options)
+            with self._lock:
+                self._refuse_closed()
+                broker = self._broker(f"{self._where}endpoints.{name}.dead_letter_receive", own)
+        queue = (given.queue if given else None) or broker.capabilities(settings.queue).dead_letter_queue
+        if queue is None and settings.dead_letter_send != settings.queue:
+            queue = settings.dead_letter_send
+        return None if queue is None else Queue(broker, queue)
+
+    @property
+    def quarantine(self) -> Quarantine:
+        """The local quarantine of all endpoints."""
+        from clouddirect.messaging import Quarantine
+
+        return Quarantine(self._data_dir / "quarantine" if self._data_dir else None)
+
     def store(self, name: str) -> OpenStore:
         """Return the store called ``name``, opened; raises like `queue`."""
         with self._lock:
@@ -142,7 +171,7 @@ class Connections:
                 retry=self._retry,
                 observers=load_observers(self._observers),
                 dead_letter_send=dead_letter,
-                quarantine=self._data_dir / "quarantine" if self._data_dir else None,
+                quarantine=self.quarantine.directory if self._data_dir else None,
             )
             options = resolve_options(path, settings.options)
             self._brokers[identity] = open_broker_with(settings.provider, options, runtime)

@@ -178,9 +178,15 @@ class ResultReceiver:
 
     def _read(self, delivery: Delivery, read: Callable[[bytes], T]) -> T | None:
         value = read_or_put_aside(delivery, read)
-        if value is not None and self._ledger is not None:
-            try:
-                self._ledger.event(value) if isinstance(value, Event) else self._ledger.result(value)
-            except CloudDirectError as error:  # what is tracked matters less than what has come
-                log.error("message %s is missing in the ledger: %s", delivery.message.id, error)
+        if value is not None:
+            self._enter_arrived(value, delivery)
         return value
+
+    def _enter_arrived(self, value: Event | OrderResult, delivery: Delivery) -> None:
+        """Enter what has come in the ledger, if there is one."""
+        if self._ledger is None:
+            return
+        try:
+            self._ledger.event(value) if isinstance(value, Event) else self._ledger.result(value)
+        except CloudDirectError as error:  # what is tracked matters less than what has come
+            log.error("message %s is missing in the ledger: %s", delivery.message.id, error)
