@@ -264,6 +264,6 @@ class AwsBroker(MessageBroker):
         return self._clients.any(self.runtime.call_timeout)
 
     def _close(self, timeout: float) -> None:
-        if not self._polls.wait(timeout):
+        if not self._polls.close(timeout):
             log.info("a long poll is still under way; what it brings comes again when its lease ends")
         self._clients.close()

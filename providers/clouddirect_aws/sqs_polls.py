@@ -1,13 +1,14 @@
 """Long polls that a caller can leave: botocore cannot call off a request that is under way.
 
-A poll runs in a thread of its own. A caller that is interrupted leaves at once; what its poll brings afterwards is
-given back to the queue, so that it is not hidden from others until its lease ends.
+Polls run in threads of their own, which are kept for the next ones. A caller that is interrupted leaves at once; what
+its poll brings afterwards is given back to the queue, so that it is not hidden from others until its lease ends.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from queue import SimpleQueue
 from typing import Generic, TypeVar
 
 from clouddirect.clock import Clock
@@ -17,17 +18,22 @@ __all__ = ["Polls"]
 
 T = TypeVar("T")
 
+#: Seconds between two looks at the interrupt. Waking by `Interrupt.wake` would wake all polls of a consumer, which
+#: share one interrupt, whenever one of them is answered.
+_LOOK = 0.1
+
 
 class _Poll(Generic[T]):
-    def __init__(self) -> None:
-        self.done = False
+    def __init__(self, ask: Callable[[], T]) -> None:
+        self.ask = ask
+        self.done = threading.Event()
         self.left = False
         self.found: T | None = None
         self.error: Exception | None = None
 
 
 class Polls(Generic[T]):
-    """The polls of one broker that are under way."""
+    """The polls of one broker."""
 
     def __init__(self, clock: Clock, give_back: Callable[[T], None]) -> None:
         """``give_back`` is called with what a poll brought after its caller had left; it must not raise."""
@@ -35,48 +41,66 @@ class Polls(Generic[T]):
         self._give_back = give_back
         self._lock = threading.Lock()
         self._ended = threading.Condition(self._lock)
+        self._tasks: SimpleQueue[_Poll[T] | None] = SimpleQueue()
+        self._threads = 0
         self._running = 0
 
     def run(self, ask: Callable[[], T], patience: float, interrupt: Interrupt) -> T | None:
         """Return what ``ask`` returns, or raise what it raises; None if interrupted, or not within ``patience``."""
-        poll = _Poll[T]()
+        poll = _Poll(ask)
         with self._lock:
             self._running += 1
-        threading.Thread(
-            target=self._ask, args=(poll, ask, interrupt), name="clouddirect-sqs-poll", daemon=True
-        ).start()
-        interrupt.wait_for(lambda: poll.done, patience)
+            if self._running > self._threads:
+                self._threads += 1
+                threading.Thread(target=self._work, name="clouddirect-sqs-poll", daemon=True).start()
+        self._tasks.put(poll)
+        ends = self._clock.monotonic() + patience
+        while not poll.done.wait(_LOOK):
+            if interrupt.is_set() or self._clock.monotonic() >= ends:
+                break
         with self._lock:
-            if not poll.done:
+            if not poll.done.is_set():
                 poll.left = True
                 return None
         if poll.error is not None:
             raise poll.error
         return poll.found
 
-    def wait(self, timeout: float) -> bool:
-        """Wait until no poll is under way, at most ``timeout`` seconds; returns whether that is so."""
+    def close(self, timeout: float) -> bool:
+        """Wait until no poll is under way, at most ``timeout`` seconds, and end the threads as they become free.
+
+        Returns whether all polls have ended.
+        """
         ends = self._clock.monotonic() + timeout
         with self._lock:
-            while self._running:
-                left = ends - self._clock.monotonic()
-                if left <= 0:
-                    return False
+            while self._running and (left := ends - self._clock.monotonic()) > 0:
                 self._clock.wait(self._ended, left)
+            for _ in range(self._threads):
+                self._tasks.put(None)
+            self._threads = 0
+            return not self._running
+
+    def _work(self) -> None:
+        while self._work_once():  # a call of its own, so that an idle thread holds on to nothing
+            pass
+
+    def _work_once(self) -> bool:
+        poll = self._tasks.get()
+        if poll is None:
+            return False
+        self._answer(poll)
+        with self._lock:
+            self._running -= 1
+            self._ended.notify_all()
         return True
 
-    def _ask(self, poll: _Poll[T], ask: Callable[[], T], interrupt: Interrupt) -> None:
+    def _answer(self, poll: _Poll[T]) -> None:
         try:
-            try:
-                poll.found = ask()
-            except Exception as error:  # noqa: BLE001 - raised where the poll was begun
-                poll.error = error
-            with self._lock:
-                poll.done = not poll.left
-            if poll.left and poll.found is not None:
-                self._give_back(poll.found)
-        finally:
-            with self._lock:
-                self._running -= 1
-                self._ended.notify_all()
-            interrupt.wake()
+            poll.found = poll.ask()
+        except Exception as error:  # noqa: BLE001 - raised where the poll was begun
+            poll.error = error
+        with self._lock:
+            if not poll.left:
+                poll.done.set()
+        if poll.left and poll.found is not None:
+            self._give_back(poll.found)
