@@ -168,6 +168,21 @@ def test_everything_held_but_not_finished(store: FileStore, line: HttpLine, serv
     assert service.digest == digest_of(content(2 * CHUNK))
 
 
+def test_commit_whose_answer_is_lost(store: FileStore, line: HttpLine, service: Sessions) -> None:
+    """The session knows that it was finished: nothing is sent again, and nothing stays open."""
+
+    def losing(request: Request) -> Reply:
+        answer = service(request)
+        commits = [one for one in line.seen if one.headers.get("content-range", "/*").endswith(f"/{2 * CHUNK}")]
+        return Reply(502) if commits and commits[-1] is request else answer
+
+    line.rule = losing
+    stored = store.put("key", content(2 * CHUNK), if_absent=True)
+    assert (stored.size, stored.version, stored.verified) == (2 * CHUNK, "7", "crc32c")
+    assert spans(line)[1:] == [f"{CHUNK}-{2 * CHUNK - 1}/{2 * CHUNK}", "*/*"]
+    assert "DELETE" not in [one.method for one in line.seen]
+
+
 @pytest.mark.parametrize("status", [404, 410])
 def test_dropped_session_begins_again(store: FileStore, service: Sessions, status: int) -> None:
     """A session that is gone is replaced by a new one, from the first byte on."""
