@@ -11,6 +11,7 @@ import click
 
 from clouddirect.cli.app import App, pass_app
 from clouddirect.cli.cancel import cancel, resend
+from clouddirect.cli.check import check
 from clouddirect.cli.deadletters import deadletters
 from clouddirect.cli.demo import demo
 from clouddirect.cli.events import events
@@ -98,7 +99,7 @@ def cli(context: click.Context, app: App, config: Path | None, verbose: int) -> 
 
 
 for _command in (
-    demo, init, submit, change, cancel, resend, grade, upload, outbox, track, watch, events, results,
+    demo, init, check, submit, change, cancel, resend, grade, upload, outbox, track, watch, events, results,
     deadletters, images, inspect, schema, providers, sandbox,
 ):  # fmt: skip
     cli.add_command(_command)
