@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from clouddirect.clock import Clock
+from clouddirect.clock import Clock, ManualClock
 from clouddirect.messaging import Message
-from clouddirect.orders import CloudDirect
+from clouddirect.orders import CloudDirect, ImageFile
 from clouddirect.orders.connections import Connections, Queue
 from clouddirect.orders.models import (
     Event,
@@ -221,6 +221,36 @@ def new_order() -> Callable[..., OrderRequest]:
         )
 
     return make
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """Starts now, so that it can be compared with the times of files."""
+    return ManualClock(datetime.now(UTC))
+
+
+@pytest.fixture
+def under_way(
+    rehearse: Callable[..., Rehearsal],
+    new_order: Callable[..., OrderRequest],
+    clock: ManualClock,
+    pictures: dict[str, bytes],
+) -> Callable[..., tuple[Rehearsal, Sandbox]]:
+    """A rehearsal with one order, ``turns`` stages on its way; ten seconds lie between two stages."""
+
+    def start(turns: int, **options: Any) -> tuple[Rehearsal, Sandbox]:
+        # leases that outlast the test: otherwise each jump of the clock would be a race with their renewal
+        rehearsal = rehearse(clock, {"lease": 100_000.0}, **({"stage_delay": 10.0} | options))
+        rehearsal.client().submit(
+            new_order(), [ImageFile(source=pictures["OD"], laterality="OD", local_id="i-1", suffix=".jpg")]
+        )
+        sandbox = rehearsal.sandbox()
+        for _ in range(turns):
+            sandbox.step()
+            clock.advance(10.0)
+        return rehearsal, sandbox
+
+    return start
 
 
 @pytest.fixture(scope="session")

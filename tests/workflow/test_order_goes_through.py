@@ -20,6 +20,7 @@ from clouddirect.orders.models import (
     ImageReceipt,
     OrderCreationReceipt,
     OrderRequest,
+    Site,
     problems_event,
     problems_result,
     read_order,
@@ -169,7 +170,8 @@ def test_a_wrong_client_guid_leads_to_nothing(
     rehearsal, client, inbox = both()
     order = new_order()
     order.client_guid = "00000000-0000-4000-8000-000000000000"
-    client.submit(order)
+    order.site = Site(local_id="PC1234")
+    rehearsal.send("orders", order)  # a client would refuse it
     client.submit(new_order("ORD2"), [ImageFile(source=pictures["OD"], laterality="OD", suffix=".jpg")])
     inbox.result("ORD2")
     client.close()

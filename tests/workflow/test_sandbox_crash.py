@@ -27,7 +27,7 @@ def test_kill_9_in_the_middle_of_an_order(
 ) -> None:
     rehearsal = rehearse(local={"lease": 1.0, "max_deliveries": None}, stage_delay=0.25)
     rehearsal.client().submit(new_order(), [ImageFile(source=pictures["OD"], laterality="OD", suffix=".jpg")])
-    values = json.dumps(rehearsal.settings.model_dump(mode="json"))
+    values = json.dumps(rehearsal.settings.model_dump(mode="json", exclude_none=True))
     seen: list[dict[str, Any]] = []
 
     def wait_for(kind: str) -> None:

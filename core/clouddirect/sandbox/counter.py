@@ -1,227 +1,174 @@
-"""`OrderCounter`: where messages for the platform are handed in, and where open orders are kept until they end."""
+"""`OrderCounter`: where messages for the platform are handed in; what IRIS would not react to ends here, in silence."""
 
 from __future__ import annotations
 
 import logging
 import math
-from collections import OrderedDict
-from typing import TypeVar
 
-from clouddirect.errors import ChangedError, CloudDirectError, IntegrityError, InvalidMessageError, TooLargeError
 from clouddirect.messaging.delivery import Delivery
 from clouddirect.orders.incoming import read_or_put_aside
 from clouddirect.orders.models import (
     OrderControlCode,
     OrderRequest,
-    OrderResult,
     ResultCode,
+    Site,
     problems_grading,
     read_grading,
     read_order,
 )
-from clouddirect.sandbox.settling import ack, give_back, put_aside
-from clouddirect.sandbox.stages import Desk, OpenOrder, change, order_cancelled, stages
+from clouddirect.orders.models.order_rules import NEEDS_ONLY_ID
+from clouddirect.sandbox.open_orders import OpenOrders, Take
+from clouddirect.sandbox.record import Fate
+from clouddirect.sandbox.settling import ack
+from clouddirect.sandbox.stages import Desk, Key, OpenOrder, cancellation, change, stages
 from clouddirect.sandbox.stamps import Stamps, wire_time
 
-__all__ = ["OrderCounter", "is_fatal"]
+__all__ = ["OrderCounter"]
 
 log = logging.getLogger("clouddirect.sandbox")
-K = TypeVar("K")
-V = TypeVar("V")
-
-#: How many results are kept, for those who ask to have one sent again.
-_MOST_RESULTS = 50
-#: How many finished orders are remembered, in case an ack did not count and their message comes again.
-_MOST_FINISHED = 10_000
-
-
-def is_fatal(error: CloudDirectError) -> bool:
-    """Whether it is the sandbox that cannot work, rather than one order, or just now."""
-    passing = error.retryable or isinstance(error, (ChangedError, IntegrityError))
-    return not passing and not isinstance(error, (InvalidMessageError, TooLargeError))
 
 
 class OrderCounter:
-    """The open orders and what is done with each message that comes. Used by one thread."""
+    """What is done with each message that comes. Used by one thread."""
 
-    def __init__(self, desk: Desk, client_guids: list[str]) -> None:
-        """Take orders of the organisations ``client_guids``; ``desk`` is what their stages need."""
+    def __init__(self, desk: Desk, orders: OpenOrders, client_guids: list[str]) -> None:
+        """Take orders of the organisations ``client_guids`` into ``orders``."""
         self._desk = desk
+        self._orders = orders
         self._clock = desk.clock
-        self._seed = desk.settings.seed
         self._guids = {guid.lower() for guid in client_guids}
-        self._open: dict[str, OpenOrder] = {}  # by the id of its message
-        self._finished: OrderedDict[str, None] = OrderedDict()
-        self._results: OrderedDict[tuple[str, str | None], OrderResult] = OrderedDict()
-
-    def __len__(self) -> int:
-        """How many orders are open."""
-        return len(self._open)
-
-    @property
-    def awaits_grading(self) -> bool:
-        """Whether a submitted grading could be used."""
-        return any(order.images and not order.graded for order in self._open.values())
-
-    def seconds_until_due(self) -> float:
-        """Seconds until an open order wants to go on; infinite when there is none."""
-        earliest = min((order.due for order in self._open.values()), default=math.inf)
-        return max(0.0, earliest - self._clock.monotonic())
-
-    def advance(self) -> None:
-        """Let every open order go on as far as time permits; raises what makes going on impossible for all of them."""
-        for order in list(self._open.values()):
-            if order.deliveries[0].lease_lost.is_set():
-                # somebody else may have it by now; if not, it comes again and begins again
-                log.warning("the lease of an order was lost")
-                self._leave(order)
-            else:
-                self._advance(order)
-
-    # -- what comes in --------------------------------------------------------------------------------------
+        self._sites = set(desk.settings.sites)
 
     def take_order(self, delivery: Delivery) -> None:
-        """Take a message of the ``orders`` queue."""
+        """Take a message of the ``orders`` queue.
+
+        Raises:
+            CloudDirectError: it could not be taken, and is still on lease.
+        """
         request = read_or_put_aside(delivery, read_order)
         if request is None:
             delivery.stop_keeping()
             return
         code = request.order_control_code
-        if (request.client_guid or "").lower() not in self._guids:
-            log.info("the ClientGuid of message %s is not one of ours; ignored, as IRIS does", delivery.message.id)
-            ack(delivery)
+        key = _key(request.client_guid, request.order_local_id)
+        if not self._knows(request.client_guid, request.site, site_needed=code not in NEEDS_ONLY_ID):
+            _ignore(delivery, "its ClientGuid or Site is none of ours")
         elif code == OrderControlCode.CA:
-            self._cancel(request, delivery)
+            self._cancel(key, delivery)
         elif code == OrderControlCode.XO:
-            self._change(request, delivery)
+            self._change(key, request, delivery)
         elif code == OrderControlCode.RESEND_RESULT:
-            self._resend(request, delivery)
+            self._resend(key, delivery)
         elif isinstance(code, OrderControlCode) and code.known and code != OrderControlCode.NW:
             log.warning("message %s asks for what the sandbox does not do; ignored", delivery.message.id)
             ack(delivery)
         else:
-            self._new(request, delivery)
+            self._new(key, request, delivery)
 
     def take_grading(self, delivery: Delivery) -> None:
-        """Take a message of the ``gradings`` queue; one that fits no order is ignored, as IRIS does."""
+        """Take a message of the ``gradings`` queue; one that fits no order is ignored. Raises like `take_order`."""
         submission = read_or_put_aside(delivery, read_grading)
         if submission is None:
             delivery.stop_keeping()
             return
-        order = self._find(submission.client_guid, submission.local_id)
-        wrong = any(one.severity == "error" for one in problems_grading(submission))
-        if order is None or order.graded or not order.images or wrong:
-            log.info("grading %s fits no order, or is wrong; ignored, as IRIS does", delivery.message.id)
-            ack(delivery)
-            return
-        order.submission = submission
-        order.deliveries.append(delivery)
-        if math.isinf(order.due):
-            order.due = self._clock.monotonic()
+        key = _key(submission.client_guid, submission.local_id)
+        order = self._orders.find(key)
+        if not self._knows(submission.client_guid, submission.site, site_needed=False):
+            _ignore(delivery, "its ClientGuid or Site is none of ours")
+        elif any(one.severity == "error" for one in problems_grading(submission)):
+            _ignore(delivery, "the grading is wrong")
+        elif order is None:
+            self._without_order(key, self.take_grading, delivery)
+        elif (order.closed or order.submission or not order.images) and not self._was_taken(delivery):
+            _ignore(delivery, "its order is closed, or has no images")
+        elif self._take_for(order, delivery):
+            order.submission = submission
+            if math.isinf(order.due):
+                order.due = self._clock.monotonic()
 
-    def _new(self, request: OrderRequest, delivery: Delivery) -> None:
+    def _new(self, key: Key, request: OrderRequest, delivery: Delivery) -> None:
         message_id = delivery.message.id
-        known = self._open.get(message_id)
+        known = self._orders.get(message_id)
         if known is not None:  # its lease ran out unnoticed; what was done for it need not be done again
             known.deliveries[0].stop_keeping()
             known.deliveries[0] = delivery
             return
-        if message_id in self._finished:
-            ack(delivery)
+        record = self._desk.record
+        fate = record.fate(message_id)
+        if fate == Fate.FINISHED or self._desk.dispatch.is_settling(message_id):
+            self._desk.dispatch.when_sent(message_id, lambda: ack(delivery))
             return
-        ordered = delivery.enqueued_at or self._clock.now()
-        order = OpenOrder(request, [delivery], Stamps(self._seed, message_id), ordered, self._clock.monotonic())
-        order.progress = stages(order, self._desk)
-        self._open[message_id] = order
-        # at once, so that a cancellation right behind it finds it begun
-        self._advance(order)
+        stamps, ordered = Stamps(self._desk.settings.seed, message_id), delivery.enqueued_at or self._clock.now()
+        order = OpenOrder(request, [delivery], stamps, ordered, self._clock.monotonic())
+        if fate is None:
+            record.note(message_id, key, Fate.OPEN)
+        else:
+            order.expects, order.graded_before = record.taken(key), fate == Fate.GRADED
+        order.progress = cancellation(order, self._desk) if fate == Fate.CANCELLED else stages(order, self._desk)
+        self._orders.begin(order)
 
-    def _cancel(self, request: OrderRequest, delivery: Delivery) -> None:
-        order = self._find(request.client_guid, request.order_local_id)
-        if order is not None and not order.graded:
-            self._desk.emit(order_cancelled(order, self._desk))
-            self._finish(order)
-        ack(delivery)
-
-    def _change(self, request: OrderRequest, delivery: Delivery) -> None:
-        order = self._find(request.client_guid, request.order_local_id)
-        if order is None or order.graded:
+    def _cancel(self, key: Key, delivery: Delivery) -> None:
+        order = self._orders.find(key)
+        if order is None:
+            self._without_order(key, self.take_order, delivery)
+        elif order.closed:
+            _ignore(delivery, "its order is graded")
+        else:
+            self._orders.cancel(order)
             ack(delivery)
-            return
-        change(order, request)
-        # on lease as long as the order: after a crash both come again
-        order.deliveries.append(delivery)
 
-    def _resend(self, request: OrderRequest, delivery: Delivery) -> None:
-        result = self._results.get(_key(request.client_guid, request.order_local_id))
+    def _change(self, key: Key, request: OrderRequest, delivery: Delivery) -> None:
+        order = self._orders.find(key)
+        if order is None:
+            self._without_order(key, self.take_order, delivery)
+        elif order.graded or (order.graded_before and not self._was_taken(delivery)):
+            _ignore(delivery, "its order is graded")
+        elif self._take_for(order, delivery):
+            change(order, request)
+
+    def _resend(self, key: Key, delivery: Delivery) -> None:
+        result, message_id = self._orders.results.get(key), delivery.message.id
         if result is not None:
             again = result.model_copy()
             again.result_code = ResultCode.R
             again.timestamp = wire_time(self._clock.now())
-            again.transaction_id = Stamps(self._seed, delivery.message.id).transaction("OrderResult")
-            self._desk.emit(again)
-        ack(delivery)
+            again.transaction_id = Stamps(self._desk.settings.seed, message_id).transaction("OrderResult")
+            self._desk.dispatch.emit(message_id, again)
+        self._desk.dispatch.when_sent(message_id, lambda: ack(delivery))
 
-    def _find(self, client_guid: str | None, local_id: str | None) -> OpenOrder | None:
-        """The newest open order of this LocalId."""
-        wanted = _key(client_guid, local_id)
-        return next((order for order in reversed(self._open.values()) if order.key == wanted), None)
+    def _knows(self, client_guid: str | None, site: Site | None, *, site_needed: bool) -> bool:
+        """Whether a message comes from an organisation and a site that the platform knows; else it stays silent."""
+        local_id = site.local_id if site else None
+        known = (not self._sites or local_id in self._sites) if local_id else not site_needed
+        return known and (client_guid or "").lower() in self._guids
 
-    # -- how orders go on and end ---------------------------------------------------------------------------
+    def _was_taken(self, delivery: Delivery) -> bool:
+        """Whether a message was taken for its order before a crash."""
+        return self._desk.record.fate(delivery.message.id) == Fate.TAKEN
 
-    def _advance(self, order: OpenOrder) -> None:
-        """Let an order go on until it has to wait."""
-        try:
-            while order.due <= self._clock.monotonic():
-                order.due = self._clock.monotonic() + next(order.progress)
-        except StopIteration:
-            self._finish(order)
-        except CloudDirectError as error:
-            if isinstance(error, (InvalidMessageError, TooLargeError)):
-                self._put_aside(order, error)
-                return
-            log.warning("an order could not go on (%s); it begins again", type(error).__name__)
-            self._leave(order)
-            if is_fatal(error):
-                raise
-        except Exception as error:  # noqa: BLE001 - one odd order must not end the others; it is put aside, not lost
-            self._put_aside(order, error)
-        except BaseException:  # an interrupted order has no further stages: it must not pass for a finished one
-            self._leave(order)
-            raise
+    def _take_for(self, order: OpenOrder, delivery: Delivery) -> bool:
+        """Keep a message on lease as long as its order: after a crash both come again. False if it is here already."""
+        message_id = delivery.message.id
+        order.expects.discard(message_id)
+        for place, one in enumerate(order.deliveries):
+            if one.message.id == message_id:  # its lease ran out unnoticed
+                one.stop_keeping()
+                order.deliveries[place] = delivery
+                return False
+        self._desk.record.note(message_id, order.key, Fate.TAKEN)
+        order.deliveries.append(delivery)
+        return True
 
-    def _finish(self, order: OpenOrder) -> None:
-        """Everything about an order has been sent: now its messages may go."""
-        message_id = order.deliveries[0].message.id
-        del self._open[message_id]
-        _remember(self._finished, message_id, None, _MOST_FINISHED)
-        if order.result is not None:
-            _remember(self._results, order.key, order.result, _MOST_RESULTS)
-        for delivery in order.deliveries:
-            ack(delivery)
-
-    def _leave(self, order: OpenOrder) -> None:
-        """Stop working on an order; its messages come again."""
-        del self._open[order.deliveries[0].message.id]
-        for delivery in order.deliveries:
-            give_back(delivery)
-
-    def _put_aside(self, order: OpenOrder, error: Exception) -> None:
-        kind = type(error).__name__
-        log.error("an order cannot be processed (%s); it is dead-lettered", kind)
-        first, *others = order.deliveries
-        del self._open[first.message.id]
-        put_aside(first, "sandbox-failed", f"the sandbox could not process this order ({kind})")
-        for delivery in others:
-            ack(delivery)
+    def _without_order(self, key: Key, take: Take, delivery: Delivery) -> None:
+        if not self._orders.keep_for(key, take, delivery):
+            _ignore(delivery, "it fits no open order")
 
 
-def _key(client_guid: str | None, local_id: str | None) -> tuple[str, str | None]:
+def _ignore(delivery: Delivery, why: str) -> None:
+    """Take a message and do nothing, as IRIS does: nobody is told."""
+    log.info("message %s is ignored, as IRIS does: %s", delivery.message.id, why)
+    ack(delivery)
+
+
+def _key(client_guid: str | None, local_id: str | None) -> Key:
     return (client_guid or "").lower(), local_id
-
-
-def _remember(memory: OrderedDict[K, V], key: K, value: V, most: int) -> None:
-    memory[key] = value
-    memory.move_to_end(key)
-    while len(memory) > most:
-        memory.popitem(last=False)

@@ -11,19 +11,22 @@ from typing import TYPE_CHECKING, Self
 
 from clouddirect.clock import Clock
 from clouddirect.errors import CloudDirectError, ConfigurationError
-from clouddirect.messaging.delivery import Delivery
 from clouddirect.messaging.message import Message
 from clouddirect.orders.connections import Connections
-from clouddirect.orders.models import Event, OrderResult, to_wire
+from clouddirect.orders.journal import journal_path
+from clouddirect.orders.models import Event, OrderResult
 from clouddirect.retry import Interrupt, RetryPolicy
-from clouddirect.sandbox.counter import OrderCounter, is_fatal
+from clouddirect.sandbox.counter import OrderCounter
+from clouddirect.sandbox.dispatch import Dispatch, Parcel
 from clouddirect.sandbox.extra import require_extra
 from clouddirect.sandbox.images import ImageShelf
+from clouddirect.sandbox.open_orders import OpenOrders, Take, is_fatal
+from clouddirect.sandbox.record import OrderRecord
 from clouddirect.sandbox.settling import give_back
 from clouddirect.sandbox.stages import Desk
 
 if TYPE_CHECKING:
-    from clouddirect.settings import Settings
+    from clouddirect.settings import FaultSettings, Settings
 
 __all__ = ["Sandbox"]
 
@@ -48,9 +51,9 @@ class Sandbox:
     that is under way is its message on lease: it is acked when everything about it has been sent. After a crash it
     comes again, everything is sent again, and each message has the TransactionId that it had before.
 
-    The silences are IRIS's: an order with a wrong ClientGuid, a change or cancellation that matches no open order, a
-    request to resend an unknown result and a grading that fits no order are taken and lead to nothing. Two rules are
-    its own: see `clouddirect.sandbox.stages`.
+    The silences are IRIS's: what comes from an unknown organisation or site, a change or cancellation that matches no
+    open order or comes after grading, a request to resend an unknown result, and a grading that fits no order are taken
+    and lead to nothing. Three rules are its own: see `clouddirect.sandbox.stages`.
 
     Use it as a context manager, or close it. `run` or `start` let it work; `step` does one turn, for rehearsals on a
     `ManualClock`.
@@ -63,6 +66,7 @@ class Sandbox:
         clock: Clock | None = None,
         retry: RetryPolicy | None = None,
         on_sent: Callable[[Event | OrderResult], object] | None = None,
+        faults: FaultSettings | None = None,
     ) -> None:
         """Make a sandbox of ``settings.sandbox``; nothing is received before it runs.
 
@@ -71,7 +75,9 @@ class Sandbox:
             clock: replaces the system's clock.
             retry: replaces the default retry policy.
             on_sent: called with each event and result after it was sent, in the thread that `run`, `step` or `start`
-                works in. What it raises ends the turn, and with it `run`; no order suffers from it.
+                works in. What it raises ends the turn, and with it `run`; no order suffers from it. It is not called
+                with what cannot be read.
+            faults: replaces ``settings.sandbox.faults``.
 
         Raises:
             MissingExtraError: the ``sandbox`` extra is not installed.
@@ -97,9 +103,12 @@ class Sandbox:
         self._connections.queue("events")
         results = self._connections.queue("results")
         limit = results.broker.capabilities(results.name).max_message_bytes
+        self._dispatch = Dispatch(self._send, self._clock, settings.sandbox.seed, faults or settings.sandbox.faults)
+        self._record = OrderRecord(journal_path(settings.data_dir).with_name("sandbox.db"), self._clock)
         shelf = ImageShelf(self._connections)
-        self._counter = OrderCounter(Desk(settings.sandbox, self._clock, shelf, self._emit, limit), guids)
-        self._inbox: deque[tuple[Callable[[Delivery], None], Delivery]] = deque()
+        desk = Desk(settings.sandbox, self._clock, shelf, self._dispatch, self._record, limit)
+        self._orders = OpenOrders(desk)
+        self._counter = OrderCounter(desk, self._orders, guids)
         self._sent = 0
         self._untold: deque[Event | OrderResult] = deque()
         self._thread: threading.Thread | None = None
@@ -139,15 +148,16 @@ class Sandbox:
             CloudDirectError: a queue or the store cannot be used. What was taken stays open; the next turn goes on.
         """
         sent, taken = self._sent, 0
-        wait = min(wait, self._counter.seconds_until_due())
-        graded_outside = self._connections.has_endpoint("gradings") and self._counter.awaits_grading
-        if graded_outside:
+        wait = min(wait, self._orders.seconds_until_due(), self._dispatch.seconds_until_due())
+        graded_outside = self._connections.has_endpoint("gradings")
+        if graded_outside and any(order.images and not order.closed for order in self._orders):
             wait = min(wait, _LOOK_FOR_GRADINGS)
         taken += self._receive("orders", self._counter.take_order, wait)
         if graded_outside:
             taken += self._receive("gradings", self._counter.take_grading, 0.0)
         self._work_off()
-        self._counter.advance()
+        self._orders.advance()
+        self._dispatch.flush()
         self._tell()
         return taken + self._sent - sent
 
@@ -155,6 +165,20 @@ class Sandbox:
         """Let it work in a thread of its own until `stop` or `close`; `close` raises what ended it early."""
         self._thread = threading.Thread(target=self._live, name="clouddirect-sandbox", daemon=True)
         self._thread.start()
+
+    @property
+    def faults(self) -> FaultSettings:
+        """What it does wrong on purpose; may be replaced between two turns."""
+        return self._dispatch.faults
+
+    @faults.setter
+    def faults(self, faults: FaultSettings) -> None:
+        self._dispatch.faults = faults
+
+    @property
+    def faults_made(self) -> dict[str, int]:
+        """How often each fault was made since it was started, by its name in `FaultSettings`."""
+        return dict(self._dispatch.made)
 
     @property
     def running(self) -> bool:
@@ -175,6 +199,7 @@ class Sandbox:
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout)
         self._connections.close(timeout)
+        self._record.close()
         error, self._error = self._error, None
         if error is not None:
             raise error
@@ -196,8 +221,8 @@ class Sandbox:
             log.error("the sandbox has ended (%s)", type(error).__name__)
             self._error = error
 
-    def _receive(self, endpoint: str, take: Callable[[Delivery], None], wait: float) -> int:
-        room = _MOST_OPEN - len(self._counter)
+    def _receive(self, endpoint: str, take: Take, wait: float) -> int:
+        room = _MOST_OPEN - len(self._orders)
         if room <= 0:
             self._stopping.wait(wait)
             return 0
@@ -206,12 +231,12 @@ class Sandbox:
             deliveries = queue.broker.take(queue.name, min(room, _MOST_TAKEN), wait, None, self._stopping)
         for delivery in deliveries:
             delivery.keep_lease(_KEEP)
-            self._inbox.append((take, delivery))
+            self._orders.inbox.append((take, delivery))
         return len(deliveries)
 
     def _work_off(self) -> None:
-        while self._inbox:
-            take, delivery = self._inbox.popleft()
+        while self._orders.inbox:
+            take, delivery = self._orders.inbox.popleft()
             try:
                 take(delivery)
             except CloudDirectError as error:
@@ -221,16 +246,17 @@ class Sandbox:
                 log.warning("message %s could not be taken (%s)", delivery.message.id, type(error).__name__)
             self._tell()
 
-    def _emit(self, message: Event | OrderResult) -> None:
+    def _send(self, parcel: Parcel) -> None:
         """Send one message: every event and every result leaves the sandbox here."""
-        queue = self._connections.queue("results" if isinstance(message, OrderResult) else "events")
-        local_id = getattr(message, "order_local_id", None)
-        queue.broker.send(
-            queue.name, Message(body=to_wire(message), content_type="application/json", correlation_id=local_id)
-        )
+        queue = self._connections.queue(parcel.endpoint)
+        message = Message(body=parcel.body, content_type="application/json", correlation_id=parcel.order_local_id)
+        queue.broker.send(queue.name, message)
         self._sent += 1
-        self._untold.append(message)
-        log.info("sent %s", message.result_object_type)
+        if parcel.message is None:
+            log.info("sent what cannot be read")
+            return
+        self._untold.append(parcel.message)
+        log.info("sent %s", parcel.message.result_object_type)
 
     def _tell(self) -> None:
         """Tell the caller what was sent; not within an order's stages, which must not fail for a caller's reasons."""

@@ -4,16 +4,17 @@ OrderCreationReceipt, an ImageReceipt for each image, ReadyForGradingEvent, Grad
 OrderResult. There is no ResultsDeliveryReceipt: IRIS sends it for deliveries other than the results queue, and the
 sandbox makes none.
 
-Two rules are the sandbox's own, since nothing is published about them. An order whose named images do not appear within
+Three rules are the sandbox's own, since nothing is published. An order whose named images do not appear within
 ``image_wait`` seconds is refused by an OrderCreationReceipt that names each missing image. Images of an order that
 names none suffice when both eyes are there, or one where the order says that there will be no more (SingleEyeOnly,
-MissingEyeReason), or when no further one came for ``image_wait`` seconds.
+MissingEyeReason), or when no further one came for ``image_wait`` seconds. An order is accepted, and with that cancels
+an open one of the same patient and evaluation type, when its OrderCreationReceipt is sent.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
@@ -35,19 +36,26 @@ from clouddirect.orders.models import (
     ReadyForGradingEvent,
     problems,
 )
+from clouddirect.sandbox.dispatch import Dispatch
 from clouddirect.sandbox.grading import eyes_of, grade, graded_by
 from clouddirect.sandbox.images import ImageShelf
 from clouddirect.sandbox.pictures import OrderImage, place_of
+from clouddirect.sandbox.record import Fate, OrderRecord
 from clouddirect.sandbox.results import Graded, make_result
 from clouddirect.sandbox.stamps import Stamps, wire_time
 from clouddirect.settings import SandboxSettings
 
-__all__ = ["Desk", "OpenOrder", "change", "order_cancelled", "stages"]
+__all__ = ["Desk", "Key", "OpenOrder", "cancellation", "change", "stages"]
+
+#: What events, changes and cancellations match an order by: ClientGuid, in lower case, and Order.LocalId.
+Key = tuple[str, str | None]
 
 E = TypeVar("E", bound=OrderEvent)
 
 #: How often an order that waits for images looks again, in seconds.
 _LOOK_AGAIN = 0.5
+#: How long an order that comes again waits, before it is graded, for what belongs to it to come again, in seconds.
+_COMES_AGAIN_WITHIN = 900.0
 
 
 @dataclass(slots=True, eq=False)
@@ -61,8 +69,11 @@ class OpenOrder:
         ordered: when its message was queued.
         due: when it wants to go on, on the monotonic clock.
         images: its images, as they were taken in.
+        expects: ids of the changes and gradings that were taken for it before a crash; they come again, too.
         submission: the grading that a program submitted for it.
+        accepted: its OrderCreationReceipt has been sent, and says that it was accepted.
         graded: grading has been taken in: it can be neither changed nor cancelled any more.
+        graded_before: the same, before a crash: what had been taken for it by then comes again, and belongs to it.
         result: its result, once that is sent.
         progress: the stages still before it.
     """
@@ -73,15 +84,39 @@ class OpenOrder:
     ordered: datetime
     due: float
     images: list[OrderImage] = field(default_factory=list)
+    expects: set[str] = field(default_factory=set)
     submission: GradingSubmission | None = None
+    accepted: bool = False
     graded: bool = False
+    graded_before: bool = False
     result: OrderResult | None = None
     progress: Iterator[float] = field(default_factory=lambda: iter(()))
 
     @property
-    def key(self) -> tuple[str, str | None]:
-        """What changes, cancellations and gradings find it by: ClientGuid and Order.LocalId."""
+    def message_id(self) -> str:
+        """The id of its message."""
+        return self.deliveries[0].message.id
+
+    @property
+    def closed(self) -> bool:
+        """Whether it can be neither changed nor cancelled nor graded any more."""
+        return self.graded or self.graded_before
+
+    @property
+    def key(self) -> Key:
+        """What changes, cancellations and gradings find it by."""
         return (self.request.client_guid or "").lower(), self.request.order_local_id
+
+    @property
+    def patient(self) -> Key:
+        """The patient: ClientGuid, in lower case, and Patient.LocalId."""
+        patient = self.request.patient
+        return (self.request.client_guid or "").lower(), patient.local_id if patient else None
+
+    @property
+    def evaluations(self) -> list[str]:
+        """The evaluation types that are asked for."""
+        return [str(one) for one in self.request.order.evaluation_types] if self.request.order else []
 
     @property
     def named_images(self) -> list[Image]:
@@ -97,15 +132,21 @@ class Desk:
         settings: the sandbox's settings.
         clock: its clock.
         shelf: its images.
-        emit: sends an event or a result.
+        dispatch: sends events and results.
+        record: what has to be known after a crash.
         max_result_bytes: the largest message that the results queue takes.
     """
 
     settings: SandboxSettings
     clock: Clock
     shelf: ImageShelf
-    emit: Callable[[Event | OrderResult], None]
+    dispatch: Dispatch
+    record: OrderRecord
     max_result_bytes: int
+
+    def emit(self, order: OpenOrder, message: Event | OrderResult) -> None:
+        """Send an event or a result about an order."""
+        self.dispatch.emit(order.message_id, message)
 
 
 def stages(order: OpenOrder, desk: Desk) -> Iterator[float]:
@@ -113,9 +154,11 @@ def stages(order: OpenOrder, desk: Desk) -> Iterator[float]:
     delay, image_first = desk.settings.stage_delay, bool(order.named_images)
     refusal = _refusal(order, desk) or (yield from _named_images(order, desk))
     if refusal:
-        desk.emit(_event(OrderCreationReceipt, order, desk, success=False, error_message=refusal, iris_order_id=None))
+        receipt = _event(OrderCreationReceipt, order, desk, success=False, error_message=refusal, iris_order_id=None)
+        desk.emit(order, receipt)
         return
-    desk.emit(_event(OrderCreationReceipt, order, desk))
+    desk.emit(order, _event(OrderCreationReceipt, order, desk))
+    order.accepted = True
     yield delay
     if image_first:
         for entry in order.named_images:
@@ -124,22 +167,26 @@ def stages(order: OpenOrder, desk: Desk) -> Iterator[float]:
         yield from _images_by_metadata(order, desk)
     yield delay
     queued = desk.clock.now()
-    desk.emit(_event(ReadyForGradingEvent, order, desk))
+    desk.emit(order, _event(ReadyForGradingEvent, order, desk))
     yield delay
+    begun = desk.clock.monotonic()
+    while order.expects and desk.clock.monotonic() - begun < _COMES_AGAIN_WITHIN:
+        yield _LOOK_AGAIN
     while order.submission is None and not desk.settings.auto_grade:
         yield math.inf
     graded = _grade(order, desk, queued)
-    desk.emit(_event(GradingReceipt, order, desk))
+    desk.emit(order, _event(GradingReceipt, order, desk))
     yield delay
-    desk.emit(_event(OrderGradedEvent, order, desk))
+    desk.emit(order, _event(OrderGradedEvent, order, desk))
     yield delay
     order.result = make_result(graded, desk.clock.now(), max_message_bytes=desk.max_result_bytes)
-    desk.emit(order.result)
+    desk.emit(order, order.result)
 
 
-def order_cancelled(order: OpenOrder, desk: Desk) -> OrderCancelled:
-    """Return the event that ends a cancelled order."""
-    return _event(OrderCancelled, order, desk)
+def cancellation(order: OpenOrder, desk: Desk) -> Iterator[float]:
+    """The only stage of an order that has been cancelled; takes the place of `stages`."""
+    desk.emit(order, _event(OrderCancelled, order, desk))
+    yield 0.0
 
 
 def change(order: OpenOrder, changed: OrderRequest) -> None:
@@ -215,7 +262,7 @@ def _take(order: OpenOrder, desk: Desk, image: OrderImage) -> None:
         image_local_id=image.entry.local_id,
         iris_image_id=order.stamps.image_id(container, key),
     )
-    desk.emit(receipt)
+    desk.emit(order, receipt)
     order.images.append(image)
 
 
@@ -225,11 +272,9 @@ def _grade(order: OpenOrder, desk: Desk, queued: datetime) -> Graded:
     if order.submission is not None:
         eyes = graded_by(order.submission)
     else:
-        evaluations = order.request.order.evaluation_types if order.request.order else []
         pictures = [(image.laterality, image.picture) for image in order.images if image.picture is not None]
-        eyes = grade(
-            desk.settings.seed, order.request.order_local_id or "", [str(one) for one in evaluations], pictures
-        )
+        eyes = grade(desk.settings.seed, order.request.order_local_id or "", order.evaluations, pictures)
+    desk.record.note(order.message_id, order.key, Fate.GRADED)
     order.graded = True
     return Graded(order.request, order.stamps, tuple(order.images), eyes, queued, desk.clock.now())
 
