@@ -51,10 +51,8 @@ def read_range(
     if response.status_code == _UNSATISFIABLE:
         response.close()
         return None
-    source = _Source(response)
-    return RangeRead(
-        file=file_of_headers(key, _size(response, offset), response.headers), chunks=source.chunks(), close=source.close
-    )
+    size = _size(response, offset)
+    return RangeRead(file=file_of_headers(key, size, response.headers), chunks=_chunks(response), close=response.close)
 
 
 def _size(response: requests.Response, offset: int) -> int:
@@ -73,19 +71,7 @@ def _size(response: requests.Response, offset: int) -> int:
     )
 
 
-class _Source:
-    """The bytes of an answer, with the connection given back once all of them were read."""
-
-    def __init__(self, response: requests.Response) -> None:
-        self._response = response
-        self._left = int(response.headers["Content-Length"])
-
-    def chunks(self) -> Iterator[bytes]:
-        while self._left and (piece := self._response.raw.read(min(_PIECE, self._left), decode_content=False)):
-            self._left -= len(piece)
-            yield piece
-
-    def close(self) -> None:
-        if not self._left:
-            self._response.raw.read(1)  # sees the end, on which the connection goes back to the pool
-        self._response.close()
+def _chunks(response: requests.Response) -> Iterator[bytes]:
+    """The bytes as they are stored. The connection goes back to the pool with the last one."""
+    while piece := response.raw.read(_PIECE, decode_content=False):
+        yield piece

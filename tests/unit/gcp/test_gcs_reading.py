@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from clouddirect.conformance.storage_harness import AT_ONCE, content
-from clouddirect.errors import ChangedError, UnavailableError
+from clouddirect.errors import ChangedError, NotFoundError, UnavailableError
 from clouddirect.storage import FileStore, StoreRuntime
 from clouddirect_gcp.store import GcpStore
 from clouddirect_gcp.store_options import GcpStoreOptions
@@ -107,6 +107,16 @@ def test_generation_that_is_gone(store: FileStore, server: GcsServer) -> None:
             with pytest.raises(ChangedError) as raised:
                 stream.read()
         assert raised.value.resource == "key"
+
+
+def test_generation_that_is_gone_is_no_missing_object(store: FileStore, server: GcsServer) -> None:
+    """The primitive itself tells the two apart."""
+    server.put("images", "key", DATA)
+    with pytest.raises(ChangedError) as raised:
+        store._read("key", 0, None, "17", 5.0)
+    assert raised.value.code == "404 NoSuchKey"
+    with pytest.raises(NotFoundError):
+        store._read("no such key", 0, None, None, 5.0)
 
 
 def test_behind_the_end(store: FileStore, server: GcsServer, line: HttpLine) -> None:
