@@ -34,9 +34,9 @@ _TABLE: dict[int, tuple[type[CloudDirectError], str]] = {
     sqlite3.SQLITE_BUSY: (UnavailableError, "another import is using it; wait until that one has ended"),
     sqlite3.SQLITE_FULL: (UnavailableError, f"the disk is full; {_MAKE_ROOM}"),
     sqlite3.SQLITE_IOERR: (UnavailableError, f"reading or writing the disk failed; {_MAKE_ROOM}"),
-    sqlite3.SQLITE_READONLY: (PermissionDeniedError, "it cannot be written; choose another one with --progress"),
-    sqlite3.SQLITE_CANTOPEN: (PermissionDeniedError, "it cannot be opened; choose another one with --progress"),
-    sqlite3.SQLITE_NOTADB: (ConfigurationError, "it is no progress file; choose another one with --progress"),
+    sqlite3.SQLITE_READONLY: (PermissionDeniedError, "it cannot be written; choose another progress file (--progress)"),
+    sqlite3.SQLITE_CANTOPEN: (PermissionDeniedError, "it cannot be opened; choose another progress file (--progress)"),
+    sqlite3.SQLITE_NOTADB: (ConfigurationError, "it is no progress file; choose another progress file (--progress)"),
     sqlite3.SQLITE_CORRUPT: (ConfigurationError, "it is damaged; what was sent before cannot be told from it"),
 }
 
@@ -145,7 +145,7 @@ class Progress:
         except OSError as error:
             raise PermissionDeniedError(
                 f"the progress file {self.path} cannot be made ({error.strerror or type(error).__name__}); nothing is "
-                "sent without one, so choose another place with --progress"
+                "sent without one, so choose another place (--progress)"
             ) from error
         self._open()
 
@@ -157,6 +157,7 @@ class Progress:
             )  # fmt: skip
             try:
                 connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+                self._refuse_foreign(connection)
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = FULL")
                 connection.execute("PRAGMA fullfsync = ON")  # on macOS, fsync alone does not reach the disk
@@ -168,22 +169,23 @@ class Progress:
                 raise
             self._connection = connection
 
-    def _prepare(self, connection: sqlite3.Connection) -> None:
+    def _refuse_foreign(self, connection: sqlite3.Connection) -> None:
         (kind,) = connection.execute("PRAGMA application_id").fetchone()
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if not tables:  # new, or its maker was killed at once
+        if kind != _APPLICATION_ID and _has_tables(connection):
+            raise ConfigurationError(f"{self.path} is not a progress file; choose another progress file (--progress)")
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        if not _has_tables(connection):  # new, or its maker was killed at once
             for statement in _SCHEMA:
                 connection.execute(statement)
             connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             connection.execute("INSERT INTO about VALUES (?, ?)", [self._salt, self._keyed_target()])
             return
-        if kind != _APPLICATION_ID:
-            raise ConfigurationError(f"{self.path} is not a progress file; choose another one with --progress")
         self._salt, target = connection.execute("SELECT salt, target FROM about").fetchone()
         if not hmac.compare_digest(target, self._keyed_target()):
             raise ConfigurationError(
                 f"the progress file {self.path} is that of an import to another queue or for another client_guid; "
-                "choose another one with --progress"
+                "choose another progress file (--progress)"
             )
 
     def _keyed_target(self) -> bytes:
@@ -204,6 +206,10 @@ class Progress:
             ) from error  # fmt: skip
 
 
+def _has_tables(connection: sqlite3.Connection) -> bool:
+    return bool(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
+
+
 class Seen:
     """What has been read of a file so far, to find what stands in it twice and what changes between two readings."""
 
@@ -213,6 +219,7 @@ class Seen:
         self._connection.execute("PRAGMA journal_mode = OFF")
         self._connection.execute("CREATE TABLE firsts (key BLOB PRIMARY KEY, line INTEGER NOT NULL) WITHOUT ROWID")
         self._connection.execute("CREATE TABLE digests (number INTEGER PRIMARY KEY, digest BLOB NOT NULL)")
+        self._connection.execute("BEGIN")  # for good: nobody else reads it, and nothing of it is to be kept
 
     def first(self, key: bytes, line: int) -> int | None:
         """Return the line at which ``key`` was seen before; None, and remember it, if it was not."""
