@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -233,3 +235,10 @@ def test_headers_are_known_in_any_case_and_with_spaces(header: str) -> None:
 def test_unknown_headers_get_the_nearest_published_one(header: str, near: str | None) -> None:
     assert published(header) is None
     assert nearest(header) == near
+
+
+def test_the_page_on_the_columns_names_them_all() -> None:
+    page = Path(__file__).parents[3] / "docs" / "csv-import.md"
+    named = re.findall(r"^\| `(\w+)`(\\\*)? \|", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert [name for name, _ in named if name in COLUMNS] == list(COLUMNS)
+    assert {name for name, star in named if star} == set(REQUIRED_COLUMNS)
