@@ -130,14 +130,20 @@ class StoreSettings(_Part):
         provider: name of an installed provider.
         container: name of the container or bucket.
         wire_container: the name that goes into an order's ``AzureBlobStorage.Container``; None for ``container``.
+        part_size: bytes of one part of a transfer; None for what suits the provider.
+        concurrency: most parts of one transfer under way at once; None for what suits the provider.
+        stall_timeout: seconds without a byte of progress after which an attempt has failed.
     """
 
     model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
-    shown = ("provider", "container", "wire_container")
+    shown = ("provider", "container", "wire_container", "part_size", "concurrency", "stall_timeout")
 
     provider: str
     container: str
     wire_container: str | None = None
+    part_size: int | None = Field(default=None, ge=1)
+    concurrency: int | None = Field(default=None, ge=1, le=128)
+    stall_timeout: float = Field(default=60.0, gt=0)
 
 
 class Endpoints(_Part):

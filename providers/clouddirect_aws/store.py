@@ -65,6 +65,8 @@ class AwsStore(FileStore):
     """A `FileStore` over one bucket. Its ``native`` is boto3's S3 client."""
 
     provider = "aws"
+    preferred_part_size = 5 << 20  # the least that S3 takes
+    preferred_concurrency = 8
 
     def __init__(self, options: AwsStoreOptions, runtime: StoreRuntime | None = None) -> None:
         """Open the store; no I/O."""
@@ -73,7 +75,7 @@ class AwsStore(FileStore):
         self._options = options
         self._secrets = options.secrets()
         self._client = S3Client(
-            options, stall_timeout=self.runtime.stall_timeout, connections=self.runtime.concurrency + 1
+            options, stall_timeout=self.runtime.stall_timeout, connections=self.concurrency + 1
         )
         self._can = _CAPABILITIES
         if options.checksum == "off":
@@ -113,7 +115,7 @@ class AwsStore(FileStore):
         return replace(stored, verified=algorithm)
 
     def _begin_upload(self, request: PutRequest, timeout: float) -> Upload:
-        size = part_size(self._can, self.runtime.part_size, request.size_hint)
+        size = part_size(self._can, self.part_size, request.size_hint)
         metadata = encode_metadata(request.metadata)
         checksum = self._options.checksum
         if checksum != "off" and not self._client.is_aws:

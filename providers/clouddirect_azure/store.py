@@ -62,6 +62,9 @@ class AzureStore(FileStore):
     """
 
     provider = "azure"
+    # measured beside other sizes on a fast line to a far region: more than one connection carries, in little memory
+    preferred_part_size = 2 << 20
+    preferred_concurrency = 16
 
     def __init__(
         self,
@@ -85,7 +88,7 @@ class AzureStore(FileStore):
             from azure.identity import DefaultAzureCredential
 
             credential = DefaultAzureCredential()
-        self._http = BlobHttp(self._account, options, self.runtime.concurrency, credential if self._entra else None)
+        self._http = BlobHttp(self._account, options, self.concurrency, credential if self._entra else None)
         self._ranges = Ranges(self._http)
         self._signer = Signer(self._account, self.container, self._http)
         self._can = StoreCapabilities(

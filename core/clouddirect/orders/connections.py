@@ -155,7 +155,10 @@ class Connections:
         from clouddirect.storage import StoreRuntime
 
         options = resolve_options(path, settings.options) | {"container": settings.container}
-        runtime = StoreRuntime(clock=self._clock, retry=self._retry, observers=load_observers(self._observers))
+        runtime = StoreRuntime(
+            clock=self._clock, retry=self._retry, observers=load_observers(self._observers),
+            part_size=settings.part_size, concurrency=settings.concurrency, stall_timeout=settings.stall_timeout,
+        )  # fmt: skip
         return open_store_with(settings.provider, options, runtime)
 
     def _broker(self, path: str, settings: EndpointSettings) -> MessageBroker:

@@ -34,8 +34,8 @@ class Downloader:
     def run(self) -> StoredFile:
         """Fetch the object; the destination is replaced in one step, or left as it was."""
         transfer, can = self._transfer, self._can
-        crew_size = min(transfer.runtime.concurrency, can.max_concurrency)
-        length = part_size(can, transfer.runtime.part_size, None) if crew_size > 1 else None
+        crew_size = min(transfer.store.concurrency, can.max_concurrency)
+        length = part_size(can, transfer.store.part_size, None) if crew_size > 1 else None
         first = PinnedRange(transfer, transfer.key, 0, length)
         try:
             file = first.file

@@ -6,7 +6,7 @@ The rules for every primitive:
   Switch the SDK's own retries off.
 - **Raise classified errors**, or let the SDK's exceptions fly and translate them in ``_classify``: core passes every
   exception that is not a `CloudDirectError` to it, and keeps the original as ``__cause__``. A 403 is never "missing".
-- **Any thread.** Core calls primitives from several threads at once, at most `StoreRuntime.concurrency` for each
+- **Any thread.** Core calls primitives from several threads at once, at most `FileStore.concurrency` for each
   transfer.
 - **Bounded by standstill, not by length.** ``timeout`` is how many seconds a call may go on without a byte moving,
   never how long a body may take. Give the SDK a part as a stream (`Part.open`), not as bytes: `socket.sendall` counts
@@ -48,22 +48,23 @@ class StoreRuntime:
         retry: the policy for failed calls. Its deadline holds for short calls; a transfer may take as long as bytes
             move, so there only the attempts in a row without any progress are bounded.
         observers: who is told of what happened.
-        part_size: bytes of one part of a transfer; raised to what the service requires.
-        concurrency: most parts of one transfer under way at once.
+        part_size: bytes of one part of a transfer, raised to what the service requires; None for what suits the
+            provider.
+        concurrency: most parts of one transfer under way at once; None for what suits the provider.
         stall_timeout: seconds without a byte of progress after which an attempt has failed.
     """
 
     clock: Clock = field(default_factory=SystemClock)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     observers: Observers = field(default_factory=Observers)
-    part_size: int = 8 * MIB
-    concurrency: int = 4
+    part_size: int | None = None
+    concurrency: int | None = None
     stall_timeout: float = 60.0
 
     def __post_init__(self) -> None:
-        if self.part_size < 1:
+        if self.part_size is not None and self.part_size < 1:
             raise ConfigurationError(f"part_size is {self.part_size}; it must be at least 1 byte")
-        if self.concurrency < 1:
+        if self.concurrency is not None and self.concurrency < 1:
             raise ConfigurationError(f"concurrency is {self.concurrency}; it must be at least 1")
         if not self.stall_timeout > 0:
             raise ConfigurationError(f"stall_timeout is {self.stall_timeout}; it must be a positive number of seconds")
@@ -179,6 +180,10 @@ class StorePrimitives(ABC):
     provider: str
     #: The container or bucket; it appears in errors and events.
     container: str
+    #: Bytes of one part of a transfer, and parts under way at once, unless the user says otherwise. Their product is the
+    #: memory that an upload takes: keep it below about 48 MiB.
+    preferred_part_size: int = 8 * MIB
+    preferred_concurrency: int = 4
 
     @abstractmethod
     def _capabilities(self) -> StoreCapabilities:

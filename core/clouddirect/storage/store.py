@@ -49,6 +49,9 @@ class FileStore(StorePrimitives, ABC):
     def __init__(self, runtime: StoreRuntime | None = None) -> None:
         """Providers call this first, with the runtime that their opener was given."""
         self.runtime = runtime or StoreRuntime()
+        #: Bytes of one part of a transfer, before the service's own limits; parts of one transfer under way at once.
+        self.part_size = self.runtime.part_size or self.preferred_part_size
+        self.concurrency = self.runtime.concurrency or self.preferred_concurrency
         #: Entered by each public call; refuses once the store is closed.
         self.inside = Gate(f"this {self.provider} store", self.runtime.clock)
         self._closing = Interrupt(self.runtime.clock)

@@ -30,6 +30,10 @@ __all__ = ["Uploader", "part_size"]
 T = TypeVar("T")
 log = logging.getLogger("clouddirect.storage")
 
+#: Bytes that go in one request if the service permits, unless the user has set the size of parts: most images do, and
+#: some credentials permit no more than that.
+_IN_ONE = 8 << 20
+
 
 def part_size(can: StoreCapabilities, wished: int, size: int | None) -> int:
     """Return the bytes of a part: what was wished for, raised to what the service requires for content of ``size``."""
@@ -50,7 +54,10 @@ class Uploader:
         self._transfer = transfer
         self._request = request
         self._source = source
-        self._part_size = part_size(self._can, transfer.runtime.part_size, request.size_hint)
+        self._part_size = part_size(self._can, transfer.store.part_size, request.size_hint)
+        size, in_one = request.size_hint, min(self._can.max_whole_bytes, _IN_ONE)
+        if transfer.runtime.part_size is None and size is not None and size <= in_one:
+            self._part_size = max(self._part_size, size)
         self._hasher: Hasher | None = None
         self._offset = 0
         self._index = 0
@@ -104,7 +111,7 @@ class Uploader:
         return stored
 
     def _in_parts(self, upload: Upload, part: Part) -> StoredFile:
-        size = min(self._transfer.runtime.concurrency, self._can.max_concurrency) if upload.parallel else 1
+        size = min(self._transfer.store.concurrency, self._can.max_concurrency) if upload.parallel else 1
         with Crew(self._transfer, size) as crew:
             while not (part.last and upload.last_with_commit):
                 crew.give(lambda part=part: self._send(crew, upload, part))  # type: ignore[misc]

@@ -171,7 +171,7 @@ def test_runtime_is_checked(field: str, value: Any) -> None:
 
 def test_defaults_of_the_runtime() -> None:
     runtime = StoreRuntime()
-    assert (runtime.part_size, runtime.concurrency, runtime.stall_timeout) == (8 << 20, 4, 60.0)
+    assert (runtime.part_size, runtime.concurrency, runtime.stall_timeout) == (None, None, 60.0)
 
 
 def test_a_provider_is_reminded_of_what_it_declared(service: Any, open_memory: Any) -> None:
