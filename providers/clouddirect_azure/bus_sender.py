@@ -12,7 +12,7 @@ from clouddirect.errors import CloudDirectError, TimeoutError, TooLargeError, Un
 from clouddirect_azure.bus_line import Line
 from clouddirect_azure.bus_message import BATCH_OVERHEAD
 from clouddirect_azure.bus_receiver import IDLE_CHECK, IDLE_LIMIT
-from clouddirect_azure.bus_worker import Worker
+from clouddirect_azure.bus_worker import GRACE, Worker
 
 __all__ = ["Limits", "Sender", "Senders"]
 
@@ -49,6 +49,8 @@ class Sender(Worker):
         self._translate = translate
         self._limits = limits
         self._line: Line | None = None
+        self._turn = threading.RLock()  # held by whoever uses the line
+        self._overdue: float | None = None  # when a send in its caller's thread must have ended
 
     def send(self, messages: Sequence[ServiceBusMessage], timeout: float) -> None:
         """Send messages as one atomic batch, or one message by itself; return when the service has stored them.
@@ -58,14 +60,15 @@ class Sender(Worker):
         """
         ends = time.monotonic() + timeout
         try:
-            self.call(lambda: self._send(messages, ends), timeout)
+            if not self._send_here(messages, ends):
+                self.call(lambda: self._send(messages, ends), timeout)
         except TimeoutError as error:
             error.maybe_sent = error.maybe_sent or error.code == "silent"
             raise
 
     def open(self, timeout: float) -> None:
         """Open the link if it is not; so existence and rights are known."""
-        self.call(self._opened, timeout)
+        self.call(self._open, timeout)
 
     def abort(self) -> None:
         """Break the connection."""
@@ -73,29 +76,70 @@ class Sender(Worker):
         if line is not None:
             line.abort()
 
+    def _send_here(self, messages: Sequence[ServiceBusMessage], ends: float) -> bool:
+        """Send in the caller's own thread, if the line is open and in use; returns whether it was.
+
+        That saves two changes of thread for each send. The worker's thread watches over it meanwhile: only reads and
+        writes of the socket can last, and those it can break.
+        """
+        line = self._line
+        if line is None or line.idle > IDLE_CHECK:
+            return False
+        with self._turn:
+            if self._line is not line or self.dead:
+                return False
+            self._overdue = ends + GRACE
+            try:
+                self._send_by(line, messages, ends)
+            except CloudDirectError as error:
+                if self.dead and error.maybe_sent:
+                    raise TimeoutError(
+                        "Service Bus did not answer in time; the connection was given up", code="silent"
+                    ) from error
+                raise
+            except BaseException:
+                self._drop()  # Ctrl-C, say: a frame may have been cut in two
+                raise
+            finally:
+                self._overdue = None
+        return True
+
     # -- the worker's thread --------------------------------------------------------------------------------
 
     def look_after(self) -> None:
-        """Look for a lost link, and close one that has not been used for long."""
-        line = self._line
-        if line is None:
+        """Look for a lost link, close one that has not been used for long, and break one whose send overruns."""
+        if not self._turn.acquire(blocking=False):
+            overdue = self._overdue
+            if overdue is not None and time.monotonic() > overdue:
+                self.kill()
             return
         try:
-            line.look()
-        except Exception:
-            self._drop()
-            raise
-        if line.idle > IDLE_LIMIT:
-            self.shut()
+            line = self._line
+            if line is None:
+                return
+            try:
+                line.look()
+            except Exception:
+                self._drop()
+                raise
+            if line.idle > IDLE_LIMIT:
+                self.shut()
+        finally:
+            self._turn.release()
 
     def shut(self) -> None:
         """Close the connection."""
-        line, self._line = self._line, None
-        if line is not None:
-            line.close()
+        with self._turn:
+            line, self._line = self._line, None
+            if line is not None:
+                line.close()
 
     def _drop(self) -> None:
         self._quietly(self.shut)
+
+    def _open(self) -> None:
+        with self._turn:
+            self._opened()
 
     def _opened(self) -> Line:
         if self._line is not None and self._line.idle > IDLE_CHECK:
@@ -114,7 +158,10 @@ class Sender(Worker):
         return self._line
 
     def _send(self, messages: Sequence[ServiceBusMessage], ends: float) -> None:
-        line = self._opened()
+        with self._turn:
+            self._send_by(self._opened(), messages, ends)
+
+    def _send_by(self, line: Line, messages: Sequence[ServiceBusMessage], ends: float) -> None:
         sdk: ServiceBusSender = line.sdk
         left = ends - time.monotonic()
         if left <= 0:

@@ -48,6 +48,11 @@ def _one(broker: MessageBroker, queue: str = "q") -> Delivery:
     return delivery
 
 
+def _send_singly(broker: MessageBroker, count: int) -> None:
+    for _ in range(count):
+        broker.send("q", Message(body=b"x"))
+
+
 # -- sending ------------------------------------------------------------------------------------------------
 
 
@@ -109,6 +114,21 @@ def test_a_silent_server_cannot_hang_a_send(bus: ServiceBusServer, bus_brokers: 
     bus.faults.clear()
     broker.send("q", Message(body=b"x"))  # over a new connection
     _threads_end("clouddirect-azure-send-q", 1)
+
+
+def test_a_server_that_falls_silent_in_the_middle_of_its_work_cannot_hang_a_send(
+    bus: ServiceBusServer, bus_brokers: BrokerMaker
+) -> None:
+    """Sends that follow each other at once run in their caller's thread, over the connection that is open."""
+    broker = bus_brokers({**ONCE, "call_timeout": 1.0})
+    bus.faults.add(Point.TRANSFER, Stall(), skip=50)
+    began = time.monotonic()
+    with pytest.raises(TimeoutError) as caught:
+        _send_singly(broker, 100)
+    assert caught.value.maybe_sent
+    assert time.monotonic() - began < 15
+    assert bus.counts("q").active == 50
+    broker.send("q", Message(body=b"x"))
 
 
 def test_a_server_that_is_busy_is_asked_again_later(bus: ServiceBusServer, bus_brokers: BrokerMaker) -> None:

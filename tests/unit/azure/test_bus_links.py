@@ -37,6 +37,11 @@ def _send(broker: MessageBroker, count: int, queue: str = "q") -> None:
     assert all(result.ok for result in broker.send_many(queue, [Message(body=b"x") for _ in range(count)]))
 
 
+def _send_singly(broker: MessageBroker, count: int) -> None:
+    for _ in range(count):
+        broker.send("q", Message(body=b"x"))
+
+
 def test_one_connection_serves_many_calls(bus: ServiceBusServer, bus_brokers: BrokerMaker) -> None:
     broker = bus_brokers()
     for _ in range(5):
@@ -185,6 +190,21 @@ def test_nothing_is_left_behind(bus: ServiceBusServer, bus_brokers: BrokerMaker)
     broker.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("clouddirect-azure")]
     _until(lambda: not bus.connections, "the server has seen them close")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals for single threads")
+def test_a_send_whose_caller_was_interrupted_leaves_a_usable_broker(
+    bus: ServiceBusServer, bus_brokers: BrokerMaker
+) -> None:
+    broker = bus_brokers()
+    bus.faults.add(Point.TRANSFER, Stall(), skip=20)
+    main = threading.main_thread().ident
+    assert main is not None
+    threading.Timer(1.0, signal.pthread_kill, (main, signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        _send_singly(broker, 100)
+    broker.send("q", Message(body=b"after"))
+    assert len(broker.receive("q", 100, wait=5)) == 21
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals for single threads")
