@@ -180,8 +180,8 @@ class StorePrimitives(ABC):
     provider: str
     #: The container or bucket; it appears in errors and events.
     container: str
-    #: Bytes of one part of a transfer, and parts under way at once, unless the user says otherwise. Their product is the
-    #: memory that an upload takes: keep it below about 48 MiB.
+    #: Bytes of one part of a transfer, and parts under way at once, unless the user says otherwise. Their product is
+    #: the memory that an upload takes: keep it below about 48 MiB.
     preferred_part_size: int = 8 * MIB
     preferred_concurrency: int = 4
 
