@@ -18,9 +18,9 @@ __all__ = ["Polls"]
 
 T = TypeVar("T")
 
-#: Seconds between two looks at the interrupt. Waking by `Interrupt.wake` would wake all polls of a consumer, which
-#: share one interrupt, whenever one of them is answered.
-_LOOK = 0.1
+#: Seconds between two looks at the interrupt; an idle poller costs a few thousandths of a core. `Interrupt.wake` would
+#: cost a busy one more: all polls of a consumer share one interrupt, so that each answer would wake all of them.
+_LOOK = 0.02
 
 
 class _Poll(Generic[T]):
