@@ -8,7 +8,7 @@ import re
 import types
 import uuid
 from collections.abc import Iterator
-from inspect import getdoc
+from inspect import cleandoc
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -204,11 +204,13 @@ _WORDS: dict[Any, str] = {
 
 
 def _described(model: type[BaseModel]) -> dict[str, str]:
-    """What the docstring of an option model says of its fields, under "Attributes:"."""
-    _, _, section = (getdoc(model) or "").partition("Attributes:\n")
-    found = re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section, flags=re.MULTILINE)
-    return dict(found)
+    """What the docstrings of an option model, and of those it inherits from, say of its fields, under "Attributes:"."""
+    found: dict[str, str] = {}
+    for base in reversed(model.__mro__):
+        _, _, section = cleandoc(vars(base).get("__doc__") or "").partition("Attributes:\n")
+        found |= re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section, flags=re.MULTILINE)
+    return found
 
 
 def _comment(text: str) -> str:
-    return " ".join(text.split())
+    return " ".join(text.replace("``", "").split())

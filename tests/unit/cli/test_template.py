@@ -20,18 +20,26 @@ class Tier(enum.Enum):
     CHEAP = "cheap"
 
 
-class BrokerOptions(BaseModel):
-    """How to reach the queues.
+class CommonOptions(BaseModel):
+    """What queues and files have in common.
 
     Attributes:
         region: where the queues are;
             a code such as ``eu-1``.
+    """
+
+    region: str
+
+
+class BrokerOptions(CommonOptions):
+    """How to reach the queues.
+
+    Attributes:
         connection_string: the whole secret.
     """
 
     model_config = ConfigDict(extra="forbid")
 
-    region: str
     connection_string: SecretStr
     size: int
     mode: Literal["send", "receive"]
@@ -70,7 +78,7 @@ def test_the_template_is_toml_that_settings_take() -> None:
 
 def test_it_says_what_each_option_means() -> None:
     text = provider_template(PROVIDER)
-    assert "# text: where the queues are; a code such as ``eu-1``." in text
+    assert "# text: where the queues are; a code such as eu-1." in text
     assert '# secret, as { env = "NAME" } or { file = "PATH" }: the whole secret.' in text
     assert "# number\n# timeout = 2.5" in text
     assert '# "fast" or "cheap": What it costs.\n# tier = "cheap"' in text
