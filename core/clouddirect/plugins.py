@@ -319,7 +319,7 @@ def _option_problems(model: type[BaseModel], options: Mapping[str, Any], error: 
         elif detail["type"] == "missing":
             problems.append(f"option {path!r} is missing")
         else:
-            message = detail["msg"]
+            message = detail["msg"].removeprefix("Value error, ")
             if _quotes(message, options):  # a provider's own check may repeat a secret
                 message = "its value is refused by the provider"
             problems.append(f"option {path!r}: {message}" if path else message)
