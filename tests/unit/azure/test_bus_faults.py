@@ -117,9 +117,10 @@ def test_a_silent_server_cannot_hang_a_send(bus: ServiceBusServer, bus_brokers: 
 
 
 def test_a_server_that_falls_silent_in_the_middle_of_its_work_cannot_hang_a_send(
-    bus: ServiceBusServer, bus_brokers: BrokerMaker
+    bus: ServiceBusServer, bus_brokers: BrokerMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Sends that follow each other at once run in their caller's thread, over the connection that is open."""
+    """Sends that follow each other at once run in their caller's thread; the connection's own one watches over them."""
+    monkeypatch.setattr(bus_connection, "STALL", 60.0)  # the socket's own timeout would end it too, later
     broker = bus_brokers({**ONCE, "call_timeout": 1.0})
     bus.faults.add(Point.TRANSFER, Stall(), skip=50)
     began = time.monotonic()
