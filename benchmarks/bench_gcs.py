@@ -5,10 +5,10 @@ is the server itself; ``line`` carries 10 MiB a second on each connection and di
 as a service some hundred kilometres away does. The rounds alternate between all ways, so that a slow moment of the
 machine meets all of them; the median is told, and how it compares with transfer_manager's.
 
-- ``clouddirect``: with its defaults, 4 parts of 8 MiB at once; every byte is verified, both ways.
-- ``clouddirect 10``: the same with ``concurrency=10``.
+- ``clouddirect``: with its defaults, ten parts of 5 MiB at once; every byte is verified, both ways.
+- ``clouddirect 4x8``: the same with four parts of 8 MiB at once.
 - ``transfer_manager``: 10 threads, parts of 8 MiB, checksums as it has them by default: of each part on the way up, of
-  the whole on the way down. It holds one request's body in memory for each thread.
+  the whole on the way down. It holds a part in memory for each thread.
 - ``obstore``: as it comes; it compares nothing on the way down.
 
     python benchmarks/bench_gcs.py [--sizes 1 20 200] [--rounds 5] [--places loopback line] [--json]
@@ -156,7 +156,7 @@ def measure(url: str, directory: Path, size: int, rounds: int) -> dict[str, dict
     with ExitStack() as opened:
         ways: Ways = {
             "clouddirect": ours(url, source, directory / "ours", opened),
-            "clouddirect 10": ours(url, source, directory / "ours-10", opened, concurrency=10),
+            "clouddirect 4x8": ours(url, source, directory / "ours-4x8", opened, concurrency=4, part_size=PART),
             "transfer_manager": transfer_manager(url, source, directory / "manager"),
             "obstore": obstore_ways(url, source, directory / "obstore"),
         }
@@ -167,7 +167,7 @@ def measure(url: str, directory: Path, size: int, rounds: int) -> dict[str, dict
                     action()
                     if turn:  # the first one warms up
                         times[what].setdefault(name, []).append(time.perf_counter() - began)
-    for target in ("ours", "ours-10", "manager", "obstore"):
+    for target in ("ours", "ours-4x8", "manager", "obstore"):
         assert (directory / target).read_bytes() == source.read_bytes(), target
     return {what: {name: statistics.median(one) for name, one in by.items()} for what, by in times.items()}
 

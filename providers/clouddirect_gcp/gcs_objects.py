@@ -33,7 +33,7 @@ FIELDS = "name,size,generation,timeCreated,contentType,metadata,crc32c"
 # Names and values of custom metadata together (https://cloud.google.com/storage/quotas#objects).
 _MAX_METADATA = 8 * 1024
 _ENCODED = re.compile(r"=\?utf-8\?b\?([A-Za-z0-9+/]*={0,2})\?=", re.IGNORECASE)
-_SLICE = 1 << 20
+_SLICE = 128 << 10
 
 
 class Crc32c:

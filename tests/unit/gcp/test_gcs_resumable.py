@@ -112,6 +112,14 @@ def test_content_that_ends_with_a_chunk(store: FileStore, line: HttpLine) -> Non
     assert spans(line) == [f"0-{CHUNK - 1}/*", f"{CHUNK}-{2 * CHUNK - 1}/{2 * CHUNK}"]
 
 
+def test_chunks_are_multiples_of_256_kib(line: HttpLine) -> None:
+    """Whatever size of parts is wished for, the service takes no others, the last one excepted."""
+    options = GcpStoreOptions(container="images", endpoint=line.url, anonymous=True)
+    with GcpStore(options, StoreRuntime(retry=AT_ONCE, part_size=300_000)) as store:
+        store.put("key", content(3 * CHUNK))
+    assert spans(line) == [f"0-{2 * CHUNK - 1}/*", f"{2 * CHUNK}-{3 * CHUNK - 1}/{3 * CHUNK}"]
+
+
 def test_chunk_that_is_kept_in_part(store: FileStore, line: HttpLine, service: Sessions) -> None:
     """The service may keep less than it was sent; the rest follows without a failure."""
     service.answers = [CHUNK // 2]

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from clouddirect.errors import AuthenticationError, ConfigurationError
+from clouddirect.errors import AuthenticationError, ConfigurationError, TooLargeError
 from clouddirect.retry import RetryPolicy
 from clouddirect.storage import FileStore, StoreRuntime
 from clouddirect_gcp.store import GcpStore
@@ -56,6 +56,19 @@ def test_bodies_say_their_size(line: HttpLine) -> None:
     (request,) = line.seen
     assert int(request.headers["content-length"]) == request.size > 5
     assert "transfer-encoding" not in request.headers
+
+
+def test_metadata_too_large_is_refused_before_anything_is_read(line: HttpLine) -> None:
+    """What core permits may be too large once it is encoded; that is told before the source is read."""
+
+    class Unread:
+        def read(self, size: int, /) -> bytes:
+            raise AssertionError("it was read")
+
+    names = (one + other for one in "abcdefghijklmnopqrst" for other in "abcdefghijklmnopqrstuvwxyz")
+    with open_store(line, anonymous=True) as store, pytest.raises(TooLargeError, match="once encoded"):
+        store.put("key", Unread(), metadata=dict.fromkeys(list(names)[:510], "é"))
+    assert not line.seen
 
 
 def test_token_refused_twice_is_an_error(line: HttpLine) -> None:
