@@ -40,6 +40,9 @@ class Cloud(Protocol):
     def queue(self, name: str, side: Literal["send", "receive"]) -> dict[str, Any]:
         """Settings of an endpoint that may do nothing but send to, or receive from, the queue ``name``."""
 
+    def dead_letters(self, name: str) -> dict[str, Any]:
+        """What ``dead_letter_receive`` says of an endpoint, with the right to receive its dead letters and no other."""
+
     def store(self, name: str, side: Literal["write", "read"]) -> dict[str, Any]:
         """Settings of a store that may do nothing but write to, or read and list, the container ``name``."""
 
@@ -82,6 +85,9 @@ class _Local:
         path = str(self._directory / "queues.db")
         return {"provider": "local", "queue": name, "path": path, "create": True, "access": side}
 
+    def dead_letters(self, name: str) -> dict[str, Any]:
+        return {"path": str(self._directory / "queues.db"), "create": True, "access": "receive"}
+
     def store(self, name: str, side: str) -> dict[str, Any]:
         path, container = str(self._directory / "files"), name.replace("_", "-")
         return {"provider": "local", "container": container, "path": path, "create": True, "access": side}
@@ -112,6 +118,9 @@ class _Azure:
     def queue(self, name: str, side: str) -> dict[str, Any]:
         string = self._bus.connection_string(name, key=f"{name}-{side}")
         return {"provider": "azure", "queue": name, "connection_string": string}
+
+    def dead_letters(self, name: str) -> dict[str, Any]:
+        return {"connection_string": self._bus.connection_string(name, key=f"{name}-receive")}
 
     def store(self, name: str, side: str) -> dict[str, Any]:
         from azure.storage.blob import ContainerClient, ContainerSasPermissions, generate_container_sas
@@ -149,12 +158,25 @@ class _Aws:
         self._buckets: set[str] = set()
 
     def queue(self, name: str, side: str) -> dict[str, Any]:
-        from emulators.ministack import ACCOUNT, REGION
+        self._make_queue(name)
+        return {"queue": self._urls[name], **self._reached(f"aws-sqs-{side}.json", lambda _: _arn(name))}
 
-        if name not in self._urls:
-            self._urls[name] = self._server.client("sqs").create_queue(QueueName=name)["QueueUrl"]
-        arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}"
-        return {"queue": self._urls[name], **self._reached(f"aws-sqs-{side}.json", lambda _: arn)}
+    def dead_letters(self, name: str) -> dict[str, Any]:
+        found = self.queue(f"{name}-dead", "receive")
+        del found["provider"]
+        return found
+
+    def _make_queue(self, name: str) -> None:
+        """Make a queue, and the one to which SQS moves what was delivered ten times."""
+        if name in self._urls:
+            return
+        attributes = {}
+        if not name.endswith("-dead"):
+            self._make_queue(f"{name}-dead")
+            policy = {"deadLetterTargetArn": _arn(f"{name}-dead"), "maxReceiveCount": "10"}
+            attributes["RedrivePolicy"] = json.dumps(policy)
+        made = self._server.client("sqs").create_queue(QueueName=name, Attributes=attributes)
+        self._urls[name] = made["QueueUrl"]
 
     def store(self, name: str, side: str) -> dict[str, Any]:
         bucket = name.replace("_", "-")
@@ -178,6 +200,12 @@ class _Aws:
         }  # fmt: skip
 
 
+def _arn(queue: str) -> str:
+    from emulators.ministack import ACCOUNT, REGION
+
+    return f"arn:aws:sqs:{REGION}:{ACCOUNT}:{queue}"
+
+
 @contextmanager
 def gcp_cloud() -> Iterator[Cloud]:
     """The project's own Pub/Sub and Cloud Storage servers, with a token for each side."""
@@ -189,6 +217,7 @@ def gcp_cloud() -> Iterator[Cloud]:
     for name in QUEUES:
         queues[f"pubsub-{name}-send"] = {f"projects/{project}/topics/{name}": "publisher"}
         queues[f"pubsub-{name}-receive"] = {f"projects/{project}/subscriptions/{name}": "subscriber"}
+        queues[f"pubsub-{name}-dead-receive"] = {f"projects/{project}/subscriptions/{name}-dead": "subscriber"}
     stores = {"gcs-write": {"create"}, "gcs-read": {"get", "list"}}
     with (
         PubSubServer(queues, tls=True) as pubsub,
@@ -208,6 +237,7 @@ class _Gcp:
         for name in QUEUES:
             topic = pubsub.add_topic(f"projects/{project}/topics/{name}")
             dead = pubsub.add_topic(f"{topic}-dead")
+            pubsub.add_subscription(f"projects/{project}/subscriptions/{name}-dead", dead)
             pubsub.add_subscription(
                 f"projects/{project}/subscriptions/{name}", topic, dead_letter_topic=dead, max_delivery_attempts=10
             )
@@ -217,6 +247,11 @@ class _Gcp:
     def queue(self, name: str, side: str) -> dict[str, Any]:
         counted = {"counted": True, "max_delivery_count": 10} if side == "receive" else {}
         return {**self._reached, "queue": name, "access_token": f"pubsub-{name}-{side}", **counted}
+
+    def dead_letters(self, name: str) -> dict[str, Any]:
+        found = {**self._reached, "queue": f"{name}-dead", "access_token": f"pubsub-{name}-dead-receive"}
+        del found["provider"]
+        return found
 
     def store(self, name: str, side: str) -> dict[str, Any]:
         return {

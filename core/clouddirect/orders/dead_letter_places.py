@@ -127,8 +127,7 @@ class Place:
         def letters() -> Iterator[tuple[DeadLetter, Delivery]]:
             taken = 0
             while taken < most and not stopping():
-                # twice the floor, because a broker of many machines may have asked too few of them the first time
-                found = queue.broker.receive(queue.name, min(batch, most - taken), wait=2 * can.min_receive_wait)
+                found = queue.broker.receive(queue.name, min(batch, most - taken))  # waits no less than it must
                 if not found:
                     return
                 taken += len(found)

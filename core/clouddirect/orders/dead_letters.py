@@ -24,6 +24,7 @@ __all__ = ["DeadLetter", "DeadLetters", "Handled", "Looked", "Outcome", "REPLAY_
 
 log = logging.getLogger("clouddirect.orders")
 T = TypeVar("T", Event, OrderResult)
+V = TypeVar("V")
 
 #: The attribute in which a message that was sent once more carries the id that it had before.
 REPLAY_OF = "ReplayOf"
@@ -89,6 +90,17 @@ class Handled:
     missing: list[str] = field(default_factory=list)
     unread: list[Unread] = field(default_factory=list)
     more: list[str] = field(default_factory=list)
+
+
+class _Returned(Incoming[V]):
+    """A dead letter as if it had just arrived; one that fails stays on lease until all others have been tried."""
+
+    def __enter__(self) -> V:
+        self.delivery._refuse_settled("handling")  # it was given back when the iterator went on or ended
+        return super().__enter__()
+
+    def _give_back(self) -> bool:
+        return True  # at the end: it would only be met again, and its many deliveries would mean a long delay
 
 
 class DeadLetters:
@@ -189,7 +201,8 @@ class DeadLetters:
 
         Use each as a context manager, before asking for the next one: leaving the block normally removes it for good;
         after an exception, or when it cannot be read, it stays where it is. What is not settled when the iterator ends
-        is given back. With ``once``, what the inbox knows to have been handled is removed and not yielded.
+        is given back, and can be entered no more. With ``once``, what the inbox knows to have been handled is removed
+        and not yielded.
 
         Raises:
             CloudDirectError: from the iterator: the dead letters cannot be received.
@@ -274,7 +287,7 @@ class DeadLetters:
                     self._arrived(value, delivery)
                     begun = Once.begin(self._inbox, value, delivery) if once else None
                     if begun is not None or not once:
-                        yield Incoming(value, delivery, begun)
+                        yield _Returned(value, delivery, begun)
 
 
 class _Walk:
