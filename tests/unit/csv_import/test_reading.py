@@ -57,6 +57,8 @@ def test_what_is_written_is_what_is_read(
     tmp_path: Path, rows: list[dict[str, str]], delimiter: str, end: str, encoding: str, quoting: int, told: bool
 ) -> None:
     text = io.StringIO(newline="")
+    if end == "\n" and any("\r" in cell for row in rows for cell in row.values()):
+        quoting = csv.QUOTE_ALL  # Python's writer leaves a lone \r bare then, and it ends the row
     writer = csv.DictWriter(text, list(rows[0]), delimiter=delimiter, lineterminator=end, quoting=quoting)
     writer.writeheader()
     writer.writerows(rows)

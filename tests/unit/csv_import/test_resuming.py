@@ -174,6 +174,21 @@ def test_with_an_outbox_the_rows_wait_there_and_are_done(place: Place, write: Wr
     assert client.outbox.count() == 2
 
 
+def test_what_the_outbox_holds_is_not_made_anew(place: Place, write: Write) -> None:
+    values = place.values(max_message_bytes=1000) | {"outbox": {"enabled": True, "wait": 30.0}}
+    path = write(order_row(1), order_row(2, OrderAdditionalInfo="x" * 2000))
+    client = place.client(values)
+    with pytest.raises(TooLargeError):
+        send(client, path)
+    (held,) = client.outbox.waiting()
+    with pytest.raises(InvalidMessageError, match="line 3: is not what an earlier run sent"):
+        send(client, write(order_row(1), order_row(2), name="corrected.csv"), progress=f"{path}.progress")
+    values["outbox"]["wait"] = 0.0
+    _, told = send(place.client(values), path)
+    assert [(row.status, row.message_id) for row in told][1:] == [("waiting", held.message_id)]
+    assert client.outbox.count() == 1
+
+
 def test_the_progress_file_is_private_and_holds_nothing_of_the_patient(place: Place, write: Write) -> None:
     path = write(order_row(1, PatientPhone=CANARY), order_row(2, OrderLocalId=""))
     send(place.client(), path)
