@@ -187,21 +187,31 @@ def our_receive(broker: Any, name: str, count: int) -> None:
         count -= len(deliveries)
 
 
-def our_consume(broker: Any, name: str, count: int) -> None:
-    """`consume` until all is handled and acked."""
+def our_consume(broker: Any, name: str, count: int, stop_later: list[Callable[[], object]]) -> None:
+    """`consume` until all is handled and every ack confirmed; stopping it, which ends the pull that waits, is no part
+    of it."""
     from clouddirect.messaging import ConsumerOptions
 
-    counter, done = itertools.count(1), threading.Event()
+    lock, confirmed, done, ack = threading.Lock(), 0, threading.Event(), broker._ack
+
+    def counted(queue: str, deliveries: Any, timeout: float) -> Any:
+        nonlocal confirmed
+        outcomes = ack(queue, deliveries, timeout)
+        with lock:
+            confirmed += sum(outcome is None for outcome in outcomes)
+            if confirmed == count:
+                done.set()
+        return outcomes
 
     def handle(delivery: Any) -> None:
         message = delivery.message
         touch(message.body, message.attributes, message.id)
-        if next(counter) == count:
-            done.set()
 
+    broker._ack = counted
     consumer = broker.consume(name, handle, 4, ConsumerOptions(max_waiting=4000))
+    stop_later.append(lambda: consumer.stop(PATIENCE))
     assert done.wait(PATIENCE)
-    assert consumer.stop(PATIENCE)
+    broker._ack = ack
 
 
 # -- measuring ---------------------------------------------------------------------------------------------------
@@ -280,8 +290,12 @@ def measure(wire: Wire, broker: Any, arguments: argparse.Namespace) -> Iterator[
         "values": rates(ways, count, rounds),
     }
 
+    stop_later: list[Callable[[], object]] = []
+
     def receiving(receive: Callable[[str], None]) -> Callable[[], Callable[[], None]]:
         def prepare() -> Callable[[], None]:
+            while stop_later:
+                stop_later.pop()()
             queue = wire.fill(contents)
             return lambda: receive(queue)
 
@@ -290,7 +304,7 @@ def measure(wire: Wire, broker: Any, arguments: argparse.Namespace) -> Iterator[
     found = rates(
         {
             "receive + ack_many": receiving(lambda queue: our_receive(broker, queue, count)),
-            "consume": receiving(lambda queue: our_consume(broker, queue, count)),
+            "consume": receiving(lambda queue: our_consume(broker, queue, count, stop_later)),
             "Pull of 100 + Acknowledge": receiving(lambda queue: raw_pull(wire, queue, count, 100)),
             "Pull of 1000 + Acknowledge": receiving(lambda queue: raw_pull(wire, queue, count, 1000)),
             "streaming pull (acks not confirmed)": receiving(lambda queue: raw_streaming(wire, queue, count)),
