@@ -74,9 +74,7 @@ class AwsStore(FileStore):
         super().__init__(runtime)
         self._options = options
         self._secrets = options.secrets()
-        self._client = S3Client(
-            options, stall_timeout=self.runtime.stall_timeout, connections=self.concurrency + 1
-        )
+        self._client = S3Client(options, stall_timeout=self.runtime.stall_timeout, connections=self.concurrency + 1)
         self._can = _CAPABILITIES
         if options.checksum == "off":
             self._can = replace(_CAPABILITIES, upload_digest=None, digest_from_stat=False)
