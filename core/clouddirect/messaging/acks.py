@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 
 from clouddirect.clock import Clock
@@ -18,14 +19,16 @@ class AckBatches:
     but never for an ordering key, whose next message waits for the ack.
     """
 
-    def __init__(self, size: int, linger: float, clock: Clock) -> None:
+    def __init__(self, size: int, linger: float, clock: Clock, lock: threading.Lock) -> None:
         """``size`` is a full batch; ``linger`` the most seconds for which an incomplete one is held back."""
+        self.ready = threading.Condition(lock)
         self._size = size
         self._linger = linger
         self._clock = clock
         self._waiting: deque[Delivery] = deque()
         self._since = 0.0  # when the oldest that waits began to, or a little later
         self._under_way = 0
+        self._timing = False  # whether somebody in `wait` watches the time of what is held back
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -57,6 +60,19 @@ class AckBatches:
     def flushed(self) -> None:
         """A batch that was taken has been flushed, or has failed."""
         self._under_way -= 1
+
+    def wait(self, more: bool) -> None:
+        """Wait on ``ready`` until there may be something to flush; one alone watches the time of what is held back."""
+        patience = None if self._timing else self.patience(more)
+        self._timing = self._timing or patience is not None
+        self._clock.wait(self.ready, patience)
+        if patience is not None:
+            self._timing = False
+
+    def call(self, more: bool) -> None:
+        """Wake one of those in `wait`, if there is something for it to do."""
+        if self.may_flush(more) or (not self._timing and self.patience(more) is not None):
+            self.ready.notify()
 
     def _is_held(self) -> bool:
         if not self._linger or any(one.message.ordering_key is not None for one in self._waiting):

@@ -64,7 +64,6 @@ class Consumer:
         self._lock = threading.Lock()
         self._work_ready = threading.Condition(self._lock)
         self._room_free = threading.Condition(self._lock)
-        self._acks_ready = threading.Condition(self._lock)
         self._changed = threading.Condition(self._lock)  # a thread has ended
         self._interrupt = Interrupt(self._clock)
         self._backlog = Backlog()
@@ -72,8 +71,9 @@ class Consumer:
         linger = self._can.ack_linger
         if options.lease is not None:
             linger = min(linger, _LINGER_SHARE * options.lease)
-        self._acks = AckBatches(self._can.max_settle_count, linger, self._clock)
-        self._timing = False  # whether an acker waits for the time of what is held back
+        self._acks = AckBatches(self._can.max_settle_count, linger, self._clock, self._lock)
+        self._idle = 0  # workers that wait for work
+        self._waking = False  # whether one of them has been called and has not woken yet
         self._in_flight = 0  # received and not finished
         self._asked = 0  # asked for by polls that have not returned
         self._handling_time: float | None = None  # moving average, seconds
@@ -165,7 +165,7 @@ class Consumer:
         return True
 
     def _wake_everybody(self) -> None:
-        for condition in (self._work_ready, self._room_free, self._acks_ready, self._changed):
+        for condition in (self._work_ready, self._room_free, self._acks.ready, self._changed):
             condition.notify_all()
 
     def _live(self, role: str, target: Callable[[], None]) -> None:
@@ -259,7 +259,7 @@ class Consumer:
                 self._in_flight += len(deliveries)
                 for delivery in deliveries:
                     self._backlog.add(delivery)
-                self._work_ready.notify(len(deliveries))
+                self._call_worker()
                 self._call_poller()
         if stopping:
             self._broker.settlement.release(self.queue, deliveries)
@@ -271,12 +271,22 @@ class Consumer:
             with self._lock:
                 while not self._backlog.ready and not (self._stopping and not self._alive["poll"]):
                     self._call_acker()  # an idle worker may be waiting for the room that held acks take up
+                    self._idle += 1
                     self._clock.wait(self._work_ready, None)
+                    self._idle -= 1
+                    self._waking = False
                 if not self._backlog.ready:
                     return
                 delivery = self._backlog.take()
                 self._running.add(delivery)
+                self._call_worker()
             self._handle(delivery)
+
+    def _call_worker(self) -> None:
+        """Wake one worker, which wakes the next: a fast handler's messages then do not wake a thread each."""
+        if self._backlog.ready and self._idle and not self._waking:
+            self._waking = True
+            self._work_ready.notify()
 
     def _handle(self, delivery: Delivery) -> None:
         limit, count = self._options.max_deliveries, delivery.delivery_count
@@ -348,7 +358,7 @@ class Consumer:
                 while not self._acks.may_flush(self._is_busy()):
                     if not self._acks and not self._alive["poll"] and not self._alive["work"]:
                         return
-                    self._wait_for_acks()
+                    self._acks.wait(self._is_busy())
                 batch = self._acks.take()
                 self._call_acker()  # another one may take what is left
             try:
@@ -364,22 +374,12 @@ class Consumer:
                                 self.queue, type(result.error).__name__)  # fmt: skip
             self._finish([(result.delivery, result.ok) for result in results])
 
-    def _wait_for_acks(self) -> None:
-        """Wait for something to flush; one acker alone watches the time of what is held back."""
-        patience = None if self._timing else self._acks.patience(self._is_busy())
-        self._timing = self._timing or patience is not None
-        self._clock.wait(self._acks_ready, patience)
-        if patience is not None:
-            self._timing = False
-
     def _is_busy(self) -> bool:
         """Whether no worker is idle, so that more acks are sure to come and no room is missed."""
         return not self._stopping and (self._backlog.ready > 0 or len(self._running) >= self._concurrency)
 
     def _call_acker(self) -> None:
-        busy = self._is_busy()
-        if self._acks.may_flush(busy) or (not self._timing and self._acks.patience(busy) is not None):
-            self._acks_ready.notify()
+        self._acks.call(self._is_busy())
 
     def _finish(self, finished: list[tuple[Delivery, bool]]) -> None:
         """Let the next of each ordering key begin; give back those behind one that will come again."""
@@ -388,7 +388,7 @@ class Consumer:
             for delivery, in_order in finished:
                 behind.extend(self._backlog.done(delivery, in_order))
             self._in_flight -= len(finished) + len(behind)
-            self._work_ready.notify(len(finished))
+            self._call_worker()
             self._call_poller()
         for delivery, _ in finished:
             if delivery.settled is None:  # it must come again, when its lease ends

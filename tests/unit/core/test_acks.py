@@ -24,7 +24,7 @@ def deliveries(count: int, key: str | None = None) -> Any:
 
 
 def held(clock: ManualClock, count: int, key: str | None = None) -> AckBatches:
-    acks = AckBatches(10, 5.0, clock)
+    acks = AckBatches(10, 5.0, clock, threading.Lock())
     for delivery in deliveries(count, key):
         acks.add(delivery)
     return acks
@@ -67,7 +67,7 @@ def test_an_ordering_key_does_not_wait(clock: ManualClock) -> None:
 
 
 def test_while_a_flush_is_under_way_the_next_gather(clock: ManualClock) -> None:
-    acks = AckBatches(10, 0.0, clock)
+    acks = AckBatches(10, 0.0, clock, threading.Lock())
     acks.add(deliveries(1)[0])
     assert acks.may_flush(more=True)
     acks.take()
@@ -175,7 +175,7 @@ def test_nothing_is_held_back_behind_a_failure(started: Started) -> None:
     steps.step(20)
     assert eventually(lambda: broker.service.depth("q") == 7)
     steps.step(3)
-    assert eventually(lambda: consumer._timing)
+    assert eventually(lambda: consumer._acks._timing)
     steps.finish(1000)
     assert eventually(lambda: broker.service.depth("q") == 1)  # it waits for its next attempt
 
