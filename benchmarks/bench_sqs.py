@@ -10,10 +10,11 @@ or with ``--json`` one JSON object a line::
 
 boto3 is what a careful program does: batches of ten, eight threads, long polls, batched deletes, failed entries looked
 at. The broker sends with ``send_many`` and receives with ``consume``, with a handler that does nothing and 80 threads,
-so that eight polls run at the same time here too; its time ends when every delete is confirmed. kombu sends and gets
-one message at a time, as its transport does. Figures are medians over the rounds, which take the three in turn; each
-round of each has a queue of its own, and no more than 4,000 messages, because ministack slows with deep queues. The
-first round warms up and is not counted. The server shares the machine and is the bottleneck: read the ratios.
+so that eight polls run at the same time here too. Both times end when the last delete is confirmed. kombu sends and
+gets one message at a time, as its transport does. Figures are medians over the rounds, which take the three in turn;
+each round of each has a queue of its own, and no more than 4,000 messages, because ministack slows with deep queues.
+The first round warms up and is not counted. Messages exist before the clock starts. The server shares the machine and
+is the bottleneck: read the ratios.
 
 Calls a message are counted in a round of their own, through a proxy that sees every request.
 """
@@ -59,6 +60,10 @@ class Raw:
 
         self.sqs = server.client("sqs", config=Config(max_pool_connections=2 * THREADS))
 
+    def prepare(self, bodies: list[str]) -> list[str]:
+        """What `send` takes; made before the clock starts."""
+        return bodies
+
     def send(self, url: str, bodies: list[str]) -> None:
         """Send everything in batches of ten."""
         batches = [bodies[start : start + 10] for start in range(0, len(bodies), 10)]
@@ -84,13 +89,16 @@ class Raw:
                 with lock:
                     left[0] -= len(found)
 
-        # every thread ends with a poll of its own; the time is over with the last delete
-        pool = ThreadPoolExecutor(THREADS)
+        # every thread ends with a poll of its own, but the time is over with the last delete
+        self._pool = ThreadPoolExecutor(THREADS)
         for number in range(THREADS):
-            pool.submit(work, number)
+            self._pool.submit(work, number)
         while left[0] > 0:
             time.sleep(0.002)
-        pool.shutdown(wait=False)
+
+    def settle(self) -> None:
+        """Wait for the last polls."""
+        self._pool.shutdown()
 
 
 class Broker:
@@ -103,7 +111,21 @@ class Broker:
         from clouddirect_aws.broker_options import AwsBrokerOptions
         from emulators.ministack import REGION, ROOT
 
-        self.broker = AwsBroker(
+        self._left = 0
+        self._all_deleted = threading.Event()
+        bench = self
+
+        class Counting(AwsBroker):
+            def _ack(self, *arguments: Any) -> Any:
+                outcomes = super()._ack(*arguments)
+                with bench._lock:
+                    bench._left -= sum(outcome is None for outcome in outcomes)
+                    if bench._left <= 0:
+                        bench._all_deleted.set()
+                return outcomes
+
+        self._lock = threading.Lock()
+        self.broker = Counting(
             AwsBrokerOptions(
                 region=REGION,
                 endpoint_url=f"http://127.0.0.1:{port}",
@@ -113,24 +135,27 @@ class Broker:
             )
         )
 
-    def send(self, url: str, bodies: list[str]) -> None:
-        """Send everything."""
+    def prepare(self, bodies: list[str]) -> list[Any]:
+        """What `send` takes; made before the clock starts."""
         from clouddirect.messaging import Message
 
-        results = self.broker.send_many(url, [Message(body=body.encode()) for body in bodies])
+        return [Message(body=body.encode()) for body in bodies]
+
+    def send(self, url: str, messages: list[Any]) -> None:
+        """Send everything."""
+        results = self.broker.send_many(url, messages)
         assert all(result.ok for result in results)
 
     def receive(self, url: str, count: int) -> None:
-        """Handle everything, and wait for the last delete."""
-        handled, all_handled = itertools.count(1), threading.Event()
+        """Handle everything, and wait for the last delete; what comes after it is done by `settle`."""
+        self._left = count
+        self._all_deleted.clear()
+        self._consumer = self.broker.consume(url, lambda delivery: None, concurrency=10 * THREADS)
+        assert self._all_deleted.wait(300)
 
-        def handle(_: object) -> None:
-            if next(handled) >= count:
-                all_handled.set()
-
-        consumer = self.broker.consume(url, handle, concurrency=10 * THREADS)
-        assert all_handled.wait(300)
-        assert consumer.stop(60)
+    def settle(self) -> None:
+        """Stop the consumer: its last polls may take a second more, as boto3's do."""
+        assert self._consumer.stop(60)
 
 
 class Kombu:
@@ -151,6 +176,10 @@ class Kombu:
         queues = {url.rsplit("/", 1)[-1]: {"url": url}}
         return self._kombu.Connection(self._url, transport_options={**self._options, "predefined_queues": queues})
 
+    def prepare(self, bodies: list[str]) -> list[str]:
+        """What `send` takes; made before the clock starts."""
+        return bodies
+
     def send(self, url: str, bodies: list[str]) -> None:
         """Send everything."""
         with self._connection(url) as connection, connection.SimpleQueue(url.rsplit("/", 1)[-1]) as queue:
@@ -163,6 +192,9 @@ class Kombu:
             for _ in range(count):
                 queue.get(timeout=30).ack()
 
+    def settle(self) -> None:
+        """Nothing is under way."""
+
 
 def compare(server: Any, count: int, size: int, rounds: int) -> list[dict[str, Any]]:
     """Let the three send and receive in turn; return the medians and ratios."""
@@ -171,10 +203,11 @@ def compare(server: Any, count: int, size: int, rounds: int) -> list[dict[str, A
     sqs = server.client("sqs")
     for number in range(rounds + 1):
         for side in sides[number % 2 :] + sides[: number % 2]:
-            bodies = [f"{one:08}".ljust(size, "x") for one in range(count)]
+            content = side.prepare([f"{one:08}".ljust(size, "x") for one in range(count)])
             url = sqs.create_queue(QueueName=f"bench-{next(NUMBERS)}")["QueueUrl"]
-            sending = timed(lambda side=side, url=url, bodies=bodies: side.send(url, bodies))  # type: ignore[misc]
+            sending = timed(lambda side=side, url=url, content=content: side.send(url, content))  # type: ignore[misc]
             receiving = timed(lambda side=side, url=url: side.receive(url, count))  # type: ignore[misc]
+            side.settle()
             sqs.delete_queue(QueueUrl=url)
             if number:
                 rates[side.name]["send"].append(count / sending)
@@ -196,8 +229,9 @@ def count_calls(server: Any, count: int, size: int) -> dict[str, Any]:
     url = server.client("sqs").create_queue(QueueName=f"bench-{next(NUMBERS)}")["QueueUrl"]
     with HttpLine(server.port) as line:
         side = Broker(line.port)
-        side.send(url, ["x" * size] * count)
+        side.send(url, side.prepare(["x" * size] * count))
         side.receive(url, count)
+        side.settle()
         seen = Counter(request.headers["x-amz-target"].rsplit(".", 1)[-1] for request in line.seen)
         side.broker.close()
     return {

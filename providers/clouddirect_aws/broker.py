@@ -64,6 +64,7 @@ class AwsBroker(MessageBroker):
         self._options = options
         self._secrets = options.secrets()
         self._clients = SqsClients(options)
+        self._busy: set[str] = set()  # queues whose last answer was full
         self._polls: Polls[tuple[str, list[dict[str, Any]]]] = Polls(self.runtime.clock, self._give_back_left)
         common: dict[str, Any] = {
             "max_message_bytes": options.max_message_bytes,
@@ -114,14 +115,17 @@ class AwsBroker(MessageBroker):
     ) -> Sequence[RawDelivery]:
         clock, call_timeout = self.runtime.clock, self.runtime.call_timeout
         seconds = math.ceil(self._options.lease if lease is None else lease)
-        waiting = max(1, int(wait))
+        # after a full answer the next one comes at once, as a rule: a thread that could be left is not worth its cost
+        busy = queue in self._busy
+        waiting = 1 if busy else max(1, int(wait))
         began = clock.monotonic()
         ask = partial(self._poll, queue, max_messages, waiting, seconds)
-        found = self._polls.run(ask, waiting + call_timeout, interrupt)
+        found = ask() if busy else self._polls.run(ask, waiting + call_timeout, interrupt)
         if found is None:
             if interrupt.is_set():
                 return []
             raise TimeoutError(f"SQS did not answer a poll within {waiting + call_timeout:g} s")
+        (self._busy.add if len(found[1]) == max_messages else self._busy.discard)(queue)
         now = clock.monotonic()
         # the poll ended after `waiting` seconds at the latest: what it took beyond them has run off the lease
         left = max(0.0, seconds - max(0.0, now - began - waiting))

@@ -71,11 +71,18 @@ def encode(message: Message) -> Wire:
         (attributes if fits and not _FORBIDDEN.search(value) else overflow)[name] = value
     if overflow:
         reserved["attributes"] = overflow
-    attributes[RESERVED] = _JSON.encode(reserved)
+    attributes[RESERVED] = _compact(reserved)
     size = len(body) if body.isascii() else len(message.body)
     for name, value in attributes.items():
         size += len(name) + len("String") + (len(value) if value.isascii() else len(value.encode()))
     return Wire(body, attributes, size)
+
+
+def _compact(reserved: Mapping[str, Any]) -> str:
+    identity: str = reserved["id"]
+    if len(reserved) == 1 and identity.isascii() and identity.replace("-", "").isalnum():
+        return f'{{"id":"{identity}"}}'  # what most messages have, in a fraction of the encoder's time
+    return _JSON.encode(reserved)
 
 
 def token(text: str) -> str:

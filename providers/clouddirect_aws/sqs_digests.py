@@ -6,10 +6,13 @@ Method: "Calculating the MD5 message digest for message attributes" in the SQS d
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections.abc import Mapping
 from typing import Any
 
 __all__ = ["attributes_md5", "body_md5"]
+
+_LENGTH = struct.Struct(">I")
 
 
 def body_md5(body: str) -> str:
@@ -22,10 +25,10 @@ def attributes_md5(attributes: Mapping[str, Mapping[str, Any]]) -> str:
     parts: list[bytes] = []
     for name in sorted(attributes):
         value = attributes[name]
-        kind = str(value["DataType"])
-        binary = kind.split(".", 1)[0] == "Binary"
-        content = bytes(value["BinaryValue"]) if binary else str(value["StringValue"]).encode()
+        kind: str = value["DataType"]
+        binary = kind.startswith("Binary")
+        content = value["BinaryValue"] if binary else value["StringValue"].encode()
         for text in (name.encode(), kind.encode()):
-            parts += (len(text).to_bytes(4, "big"), text)
-        parts += (b"\2" if binary else b"\1", len(content).to_bytes(4, "big"), content)
+            parts += (_LENGTH.pack(len(text)), text)
+        parts += (b"\2" if binary else b"\1", _LENGTH.pack(len(content)), content)
     return hashlib.md5(b"".join(parts), usedforsecurity=False).hexdigest()
