@@ -116,6 +116,20 @@ def test_closing_waits_no_longer_than_it_may(sqs: Sqs) -> None:
     assert time.monotonic() - began < 12
 
 
+def test_a_poll_after_a_full_answer_is_short(sqs: Sqs) -> None:
+    """It is not left, as it is answered at once as a rule; so it must end within a second when the queue ran empty."""
+    queue, broker = sqs.queue(), sqs.open(poll_seconds=20, lease=600)
+    fill(sqs, queue, 10)
+    handled = threading.Semaphore(0)
+    consumer = broker.consume(queue, lambda delivery: handled.release())
+    for _ in range(10):
+        assert handled.acquire(timeout=20)
+    began = time.monotonic()
+    assert consumer.stop(60)
+    assert time.monotonic() - began < 10  # of the twenty seconds that a long poll would last
+    assert eventually(lambda: sqs.depth(queue) == 0)
+
+
 def test_what_cannot_be_given_back_is_said(sqs: Sqs, caplog: pytest.LogCaptureFixture) -> None:
     queue, broker = sqs.queue(), sqs.open(poll_seconds=20)
     consumer = broker.consume(queue, print)
@@ -177,6 +191,16 @@ def test_a_silent_poll_ends(sqs: Sqs) -> None:
     sqs.line.rule = once("ReceiveMessage", Stall(0, of="response"))
     with pytest.raises(TimeoutError) as caught:
         broker.receive(queue)
+    assert caught.value.retryable
+
+
+def test_a_silent_poll_on_a_busy_queue_ends(sqs: Sqs) -> None:
+    queue, broker = sqs.queue(), sqs.open(runtime={**NO_RETRY, "call_timeout": 1.0})
+    fill(sqs, queue, 20)
+    assert len(broker.receive(queue, 10)) == 10
+    sqs.line.rule = once("ReceiveMessage", Stall(0, of="response"))
+    with pytest.raises(TimeoutError) as caught:
+        broker.receive(queue, 10)
     assert caught.value.retryable
 
 
