@@ -193,7 +193,7 @@ def test_nothing_of_a_patient_is_logged_whatever_happens(
 ) -> None:
     from clouddirect.sandbox import stages
 
-    caplog.set_level("DEBUG")
+    caplog.set_level("DEBUG", "clouddirect")
     marker = "Canary77"
     rehearsal = rehearse(clock, LONG, image_wait=0.0)
     order = new_order(patient=marker)
