@@ -62,6 +62,16 @@ def test_sent_again_a_file_sends_nothing(place: Place, write: Write) -> None:
         assert [row.status for row in batch.checked_rows()] == ["sent_before"] * 2
 
 
+def test_what_was_sent_in_spite_of_a_warning_is_not_warned_of_again(place: Place, write: Write) -> None:
+    path = write(order_row(1, OrderingProviderNPI="1234567890"))
+    send(place.client(), path)
+    with CsvImport(place.client(), path) as batch:
+        assert batch.check()
+        assert batch.check()  # and anew
+        assert batch.rows == 1
+        assert batch.send(strict=True).sent_before == 1
+
+
 def test_rows_added_below_are_sent(place: Place, write: Write) -> None:
     path = write(order_row(1))
     send(place.client(), path)
