@@ -58,7 +58,8 @@ def test_the_python_of_a_page_runs(page: Path, rehearsal: Path) -> None:
         source = ""
         for line, block in found:
             source += "\n" * (line - source.count("\n")) + block
-        run_source(re.sub(r"timeout=[1-9]\d*", "timeout=10", source), str(page))  # what a reader waits for is here at once
+        # what a reader waits for is here at once
+        run_source(re.sub(r"timeout=[1-9]\d*", "timeout=10", source), str(page))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
