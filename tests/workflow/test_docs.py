@@ -58,7 +58,7 @@ def test_the_python_of_a_page_runs(page: Path, rehearsal: Path) -> None:
         source = ""
         for line, block in found:
             source += "\n" * (line - source.count("\n")) + block
-        # what a reader waits for is here at once
+        # it is all here at once
         run_source(re.sub(r"timeout=[1-9]\d*", "timeout=10", source), str(page))
 
 
