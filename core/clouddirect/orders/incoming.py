@@ -15,7 +15,7 @@ from clouddirect.orders.models import Event, OrderResult
 if TYPE_CHECKING:
     from clouddirect.messaging import Delivery
 
-__all__ = ["Incoming", "Once", "read_or_put_aside"]
+__all__ = ["Incoming", "Once", "give_back", "read_or_put_aside"]
 
 log = logging.getLogger("clouddirect.orders")
 T = TypeVar("T")
@@ -94,21 +94,22 @@ class Incoming(Generic[T]):
                 self._once.note(handled=error is None and self.delivery.settled in (None, "ack"))
             except CloudDirectError:
                 if error is None:  # not noted, so not handled: it comes again
-                    self._give_back()
+                    give_back(self.delivery)
                     raise
-        if isinstance(error, Exception) and self.delivery.settled is None and self._give_back():
-            return
+        if isinstance(error, Exception) and self.delivery.settled is None and give_back(self.delivery):
+            return  # otherwise the delivery's own way of leaving notes on the exception that it failed
         self.delivery.__exit__(kind, error, trace)
 
-    def _give_back(self) -> bool:
-        """Nack with a delay; False if that fails: the delivery's own way of leaving notes it on the exception."""
-        from clouddirect.messaging import ConsumerOptions
 
-        try:
-            self.delivery.nack(ConsumerOptions().retry_delay(self.delivery.delivery_count))
-        except CloudDirectError:
-            return False
-        return True
+def give_back(delivery: Delivery) -> bool:
+    """Nack, to come again after a jittered delay that grows with each delivery; False if that fails."""
+    from clouddirect.messaging import ConsumerOptions
+
+    try:
+        delivery.nack(ConsumerOptions().retry_delay(delivery.delivery_count))
+    except CloudDirectError:
+        return False
+    return True
 
 
 def read_or_put_aside(delivery: Delivery, read: Callable[[bytes], T]) -> T | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from clouddirect.errors import CloudDirectError, InvalidMessageError
 from clouddirect.orders.inbox import Inbox
-from clouddirect.orders.incoming import Incoming, Once, read_or_put_aside
+from clouddirect.orders.incoming import Incoming, Once, give_back, read_or_put_aside
 from clouddirect.orders.ledger import Ledger
 from clouddirect.orders.models import Event, OrderResult, read_event, read_result
 from clouddirect.orders.shared_images import SavedImage, fetch_image, list_images
@@ -140,13 +140,20 @@ class ResultReceiver:
                 value = self._read(delivery, read)
                 if value is None:
                     continue
-                begun = Once.begin(self.inbox, value, delivery) if once else None
+                begun = self._begin(value, delivery) if once else None
                 if begun is not None or not once:
                     yield Incoming(value, delivery, begun)
             if deliveries:
                 ends = None if timeout is None else clock.monotonic() + timeout
             elif ends is not None and clock.monotonic() >= ends:
                 return
+
+    def _begin(self, value: Event | OrderResult, delivery: Delivery) -> Once | None:
+        try:
+            return Once.begin(self.inbox, value, delivery)
+        except CloudDirectError:
+            give_back(delivery)  # who calls again shall not have to wait for the end of its lease
+            raise
 
     def _consume(
         self,

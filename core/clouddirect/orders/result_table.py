@@ -6,6 +6,7 @@ Source of the headers: IRIS integration guide. What an OrderResult does not carr
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import os
 from collections.abc import Callable, Iterable
@@ -34,20 +35,20 @@ def append_results(path: str | os.PathLike[str], results: Iterable[OrderResult])
     the disk, in one piece, when this returns. A result that comes twice makes two rows.
 
     Raises:
-        UnavailableError: the file cannot be written; it may hold the beginning of these rows if the disk was full.
+        UnavailableError: the file cannot be written; nothing of these rows is in it.
     """
     rows = [result_cells(result) for result in results]
+    text = io.StringIO(newline="")
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o600)
-        with os.fdopen(descriptor, "ab") as file:
-            text = io.StringIO(newline="")
+        try:
             writer = csv.writer(text)
-            if file.tell() == 0:
+            if os.fstat(descriptor).st_size == 0:
                 writer.writerow(RESULT_HEADERS)
             writer.writerows(rows)
-            file.write(text.getvalue().encode())
-            file.flush()
-            sync_file(file.fileno())
+            _append(descriptor, text.getvalue().encode())
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise UnavailableError(
             f"the results cannot be written to {os.fspath(path)} ({error.strerror or type(error).__name__}); "
@@ -56,6 +57,21 @@ def append_results(path: str | os.PathLike[str], results: Iterable[OrderResult])
             retryable=False,
         ) from error
     return len(rows)
+
+
+def _append(descriptor: int, content: bytes) -> None:
+    """Append in one call of the system, so that the rows of two programs do not mix. On a full disk only the beginning
+    may have been written: it is taken back, for it would spoil the rows after it."""
+    written = os.write(descriptor, content)
+    try:
+        if written < len(content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync_file(descriptor)
+    except OSError:
+        size = os.fstat(descriptor).st_size
+        if size == os.lseek(descriptor, 0, os.SEEK_CUR):  # else somebody has appended since, and loses nothing
+            os.ftruncate(descriptor, size - written)
+        raise
 
 
 def result_cells(result: OrderResult) -> list[str]:
