@@ -34,7 +34,9 @@ _TABLE: dict[int, tuple[type[CloudDirectError], bool, str]] = {
     sqlite3.SQLITE_BUSY: (UnavailableError, True, "another program is keeping it locked; see which one has it open"),
     sqlite3.SQLITE_LOCKED: (UnavailableError, True, "another program is keeping it locked; see which one has it open"),
     sqlite3.SQLITE_FULL: (UnavailableError, False, "the disk is full; make room"),
-    sqlite3.SQLITE_IOERR: (UnavailableError, False, "reading or writing the disk failed; see the system's log"),
+    sqlite3.SQLITE_IOERR: (
+        UnavailableError, False, "reading or writing the disk failed; see whether it is full, and the system's log",
+    ),
     sqlite3.SQLITE_READONLY: (
         PermissionDeniedError, False,
         "it cannot be written; this user needs to write to the file and to its directory",

@@ -12,6 +12,7 @@ goes to the same endpoint until the next flush.
 
 from __future__ import annotations
 
+import errno
 import logging
 import sqlite3
 import threading
@@ -338,12 +339,13 @@ def _lock_file(journal: Path) -> sqlite3.Connection:
 
 
 def _cannot_lock(journal: Path, error: Exception) -> UnavailableError:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    full = code == sqlite3.SQLITE_FULL or getattr(error, "errno", None) == errno.ENOSPC
+    what = "the disk is full; make room" if full else "this user needs to write to its directory"
     return UnavailableError(
-        f"the outbox beside {journal} cannot be locked ({type(error).__name__}); this user needs to write to its "
-        "directory",
-        operation="outbox",
+        f"the outbox beside {journal} cannot be locked ({type(error).__name__}): {what}", operation="outbox",
         retryable=False,
-    )
+    )  # fmt: skip
 
 
 def _waiting(row: Sequence[object]) -> Waiting:

@@ -262,8 +262,16 @@ class OrderSender:
     ) -> list[Problem]:
         # with an outbox an order is accepted whether or not the store can be reached, so nothing is asked of it
         look = self._connections if self._flusher is None else None
-        tracked = [] if self._ledger is None else tracked_problems(prepared, self._ledger)
-        return [*order_problems(prepared, images, self.settings, look, operation), *tracked]
+        return [*order_problems(prepared, images, self.settings, look, operation), *self._tracked_problems(prepared)]
+
+    def _tracked_problems(self, prepared: OrderRequest) -> list[Problem]:
+        if self._ledger is None:
+            return []
+        try:
+            return tracked_problems(prepared, self._ledger)
+        except CloudDirectError as error:  # an order must be cancelled in time, whether or not it can be looked up
+            log.error("an order cannot be looked up in the ledger: %s", error)
+            return []
 
     def _send(
         self,
