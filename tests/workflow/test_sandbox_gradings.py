@@ -71,3 +71,41 @@ def test_a_grading_that_cannot_be_read_is_dead_lettered(under_way: UnderWay) -> 
     sandbox.step()
     (dead,) = rehearsal.drain("gradings/$dead")
     assert dead.body == b"not json"
+
+
+SMALL_PUPIL = EyeSideGrading(gradable=False, ungradable_reasons=["Small Pupil"])
+
+
+def test_a_grading_that_comes_before_the_images_is_ignored(under_way: UnderWay, clock: ManualClock) -> None:
+    rehearsal, sandbox = under_way(1, auto_grade=False)
+    rehearsal.send("gradings", submission())
+    run(sandbox, clock, 6)  # it is taken at the start of the first turn, and the images at its end
+    assert kinds(rehearsal) == ["OrderCreationReceipt", "ImageReceipt", "ReadyForGradingEvent"]
+    sandbox.close()
+    assert rehearsal.drain("gradings") == []
+
+
+def test_a_grading_after_grading_is_ignored(under_way: UnderWay, clock: ManualClock) -> None:
+    rehearsal, sandbox = under_way(4)
+    rehearsal.send("gradings", submission(od=SMALL_PUPIL))
+    run(sandbox, clock, 4)
+    (result,) = results(rehearsal)
+    assert result.gradings is not None
+    assert result.gradings.od != SMALL_PUPIL
+    rehearsal.send("gradings", submission(od=SMALL_PUPIL))
+    sandbox.step()
+    assert results(rehearsal) == []
+    sandbox.close()
+    assert rehearsal.drain("gradings") == []
+
+
+def test_of_two_gradings_the_first_counts(under_way: UnderWay, clock: ManualClock) -> None:
+    rehearsal, sandbox = under_way(3, auto_grade=False)
+    rehearsal.send("gradings", submission())
+    rehearsal.send("gradings", submission(od=SMALL_PUPIL))
+    run(sandbox, clock, 4)
+    (result,) = results(rehearsal)
+    assert result.gradings is not None
+    assert result.gradings.od != SMALL_PUPIL
+    sandbox.close()
+    assert rehearsal.drain("gradings") == []
