@@ -38,9 +38,13 @@ _PRUNE_EVERY = 1000
 
 
 def inbox_key(message: Event | OrderResult, body: bytes) -> str:
-    """Return what identifies a message: its TransactionId, or a digest of the body where it has none."""
-    if message.transaction_id is not None:
-        return str(message.transaction_id).strip("{}").lower()
+    """Return what identifies a message: its TransactionId, or a digest of the body where it has none.
+
+    .NET writes an unset GUID as zeros; taken for an id, it would make every message the repeat of the first.
+    """
+    known = str(message.transaction_id or "").strip(" {}").lower()
+    if known.strip("0-"):
+        return known
     return f"sha256:{hashlib.sha256(body).hexdigest()}"
 
 
@@ -83,9 +87,13 @@ class Inbox:
         return "new"
 
     def finish(self, key: str) -> None:
-        """Note that a message has been handled; on the disk when this returns."""
+        """Note that a message has been handled; on the disk when this returns.
+
+        That holds too where another has taken it over meanwhile, and has given it up.
+        """
         with self._journal.write() as connection:
-            connection.execute("UPDATE inbox SET done = 1 WHERE key = ?", [key])
+            if connection.execute("UPDATE inbox SET done = 1 WHERE key = ?", [key]).rowcount == 0:
+                self._insert(connection, key, "", self._clock.now(), done=True)
             self._count(connection)
 
     def give_up(self, key: str) -> None:

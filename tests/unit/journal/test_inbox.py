@@ -128,3 +128,20 @@ def test_a_message_is_identified_by_its_transaction() -> None:
     assert inbox_key(one, b"any") == "db816b37-07ec-43d0-9848-70bec36f4024"
     bare = read_event('{"ResultObjectType": "X"}')
     assert inbox_key(bare, b"one") == inbox_key(bare, b"one") != inbox_key(bare, b"two")
+
+
+@pytest.mark.parametrize(
+    "unset", ["00000000-0000-0000-0000-000000000000", "{00000000-0000-0000-0000-000000000000}", " "]
+)
+def test_an_unset_transaction_makes_no_repeats(unset: str) -> None:
+    bodies = [f'{{"TransactionId": "{unset}", "OrderLocalId": "{order}"}}'.encode() for order in "ab"]
+    assert len({inbox_key(read_event(body), body) for body in bodies}) == 2
+
+
+def test_what_was_handled_is_noted_though_another_took_it_over_and_gave_it_up(inbox: Inbox, journal: Journal) -> None:
+    other = Inbox(journal)
+    inbox.begin("a", "m1")
+    assert other.begin("a", "m1") == "new"
+    other.give_up("a")
+    inbox.finish("a")
+    assert other.begin("a", "m1") == "done"
