@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from clouddirect.errors import (
     IntegrityError,
     PermissionDeniedError,
     UnavailableError,
+    UnsupportedError,
 )
 
 __all__ = ["Journal", "journal_path"]
@@ -89,9 +91,15 @@ class Journal:
             UnavailableError: others keep the file locked, the disk is full, …
             PermissionDeniedError: the file or its directory cannot be written.
             ConfigurationError, IntegrityError: the file is no journal, or damaged.
+            UnsupportedError: this thread has a transaction open already.
         """
         with self._lock, self._translating():
             connection = self._open()
+            if connection.in_transaction:  # the lock is held: it is this thread's own
+                raise UnsupportedError(
+                    "a transaction of the journal is open in this thread: leave its block first, then submit or settle",
+                    operation="journal",
+                )
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -157,13 +165,15 @@ class Journal:
         return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN")  # both of one moment: another process may be making the tables just now
         (found,) = connection.execute("PRAGMA application_id").fetchone()
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        connection.execute("COMMIT")
         if found != _APPLICATION_ID and tables:
             raise ConfigurationError(
                 f"the file {self.path} belongs to another program; set another data_dir or put the file aside"
             )
-        connection.execute("PRAGMA journal_mode = WAL")
+        _switch_to_wal(connection)
         connection.execute("BEGIN IMMEDIATE")
         for schema in self._schemas.values():
             for statement in schema.split(";"):
@@ -200,3 +210,16 @@ class Journal:
                 "written by this user, or set another data_dir",
                 operation="journal", retryable=False,
             ) from error  # fmt: skip
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    """Make the file one with a write-ahead log. SQLite does not wait for its turn here: two that do it at once fail."""
+    ends = time.monotonic() + _BUSY
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > ends:
+                raise
+        time.sleep(0.02)

@@ -13,7 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from clouddirect.errors import ClosedError, ConfigurationError, IntegrityError, PermissionDeniedError, UnavailableError
+from clouddirect.errors import (
+    ClosedError,
+    ConfigurationError,
+    IntegrityError,
+    PermissionDeniedError,
+    UnavailableError,
+    UnsupportedError,
+)
 from clouddirect.orders import journal as module
 from clouddirect.orders.journal import Journal, journal_path
 
@@ -197,3 +204,39 @@ def test_it_lies_in_the_data_directory(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     if sys.platform == "linux":
         assert journal_path(None) == tmp_path / "clouddirect" / "clouddirect.db"
+
+
+def test_a_transaction_within_a_transaction_is_refused_and_disturbs_the_outer_one_not(journal: Journal) -> None:
+    with journal.write() as connection:
+        connection.execute("INSERT INTO notes VALUES ('outer')")
+        with pytest.raises(UnsupportedError, match="leave its block first"):
+            add(journal, "inner")
+    assert notes(journal) == ["outer"]
+
+
+def test_many_processes_may_make_it_at_once(tmp_path: Path) -> None:
+    script = f"""
+import sys
+from pathlib import Path
+from clouddirect.orders.journal import Journal
+for number in range(20):
+    sys.stdin.readline()
+    journal = Journal(Path({str(tmp_path)!r}, str(number), "clouddirect.db"))
+    journal.define("notes", "{SCHEMA}")
+    with journal.write() as connection:
+        connection.execute("INSERT INTO notes VALUES ('one')")
+    print("done", flush=True)
+"""
+    made = [
+        subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(6)
+    ]
+    for _ in range(20):
+        for process in made:
+            assert process.stdin is not None
+            process.stdin.write("\n")
+            process.stdin.flush()
+        assert [process.stdout and process.stdout.readline() for process in made] == ["done\n"] * 6
+    for process in made:
+        process.communicate()
+        assert process.returncode == 0
