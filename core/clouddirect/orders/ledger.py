@@ -13,7 +13,7 @@ import os
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from clouddirect.clock import Clock, SystemClock
 from clouddirect.orders.journal import Journal
@@ -115,21 +115,31 @@ class Ledger:
         self._patience = patience or Patience()
         journal.define("ledger", _SCHEMA)
 
-    def submitted(self, order: OrderRequest, message_id: str) -> None:
-        """Note a request that the broker has confirmed, or the outbox accepted. A new order begins anew."""
+    def submitted(self, order: OrderRequest, message_id: str, since: datetime | None = None) -> None:
+        """Note a request that the broker has confirmed, or the outbox accepted. A new order begins anew.
+
+        What an event has told after ``since``, when the sending began, is of this order already, and stays.
+        """
         if order.order is None or order.order.local_id is None:
             return
         local_id, asked = order.order.local_id, str(order.order_control_code or "NW")
         now = self._clock.now().isoformat()
         with self._journal.write() as connection:
             if asked == "NW":
-                connection.execute("DELETE FROM orders WHERE local_id = ?", [local_id])
-                connection.execute("DELETE FROM order_images WHERE local_id = ?", [local_id])
+                before = (since or datetime.max.replace(tzinfo=UTC)).isoformat()
+                connection.execute("DELETE FROM orders WHERE local_id = ? AND stage_at <= ?", [local_id, before])
+                connection.execute(
+                    "DELETE FROM order_images WHERE local_id = ? AND local_id NOT IN (SELECT local_id FROM orders)",
+                    [local_id],
+                )
                 patient = self._digest(connection, order.patient.local_id if order.patient else None)
                 images = len(order.camera.images or []) if order.camera else 0
                 connection.execute(
                     "INSERT INTO orders (local_id, message_id, submitted_at, asked, asked_at, evaluations, patient,"
-                    " named, stage, stage_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?)",
+                    " named, stage, stage_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?) ON CONFLICT DO UPDATE SET"
+                    " message_id = excluded.message_id, submitted_at = excluded.submitted_at, asked = excluded.asked,"
+                    " asked_at = excluded.asked_at, evaluations = excluded.evaluations, patient = excluded.patient,"
+                    " named = excluded.named",
                     [local_id, message_id, now, asked, now, "|".join(map(str, order.order.evaluation_types)), patient,
                      images, now],
                 )  # fmt: skip

@@ -6,6 +6,7 @@ import logging
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from clouddirect.errors import CloudDirectError
@@ -245,15 +246,16 @@ class OrderSender:
             prepared.camera = camera
         sent_as, code = message_id or str(uuid.uuid4()), str(prepared.order_control_code)
         local_id = prepared.order.local_id if prepared.order else None
+        began = self._connections.clock.now()
         receipt = self._send("orders", sent_as, to_wire(prepared), local_id, code, waiting)
-        self._track(prepared, sent_as)
+        self._track(prepared, sent_as, began)
         return Submission(prepared, sent_as, receipt, uploaded, _warnings(found))
 
-    def _track(self, order: OrderRequest, message_id: str) -> None:
+    def _track(self, order: OrderRequest, message_id: str, began: datetime) -> None:
         if self._ledger is None:
             return
         try:
-            self._ledger.submitted(order, message_id)
+            self._ledger.submitted(order, message_id, began)
         except CloudDirectError as error:  # it is sent: an error now would have it sent again
             log.error("message %s is missing in the ledger: %s", message_id, error)
 

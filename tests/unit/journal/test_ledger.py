@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -195,3 +195,22 @@ def test_it_is_pruned_by_age(ledger: Ledger, clock: ManualClock) -> None:
     ledger.submitted(request(local_id="new"), "m4")
     assert ledger.prune(timedelta(minutes=30)) == 1
     assert [one.local_id for one in ledger.orders()] == ["asked", "new"]
+
+
+def test_a_receipt_that_is_faster_than_the_note_of_the_submission_stays(ledger: Ledger, clock: ManualClock) -> None:
+    ledger.submitted(request(), "m1")
+    ledger.event(event(OrderCancelled))
+    clock.advance(1)
+    began = clock.now()
+    assert tracked_again(ledger, "m2", began).stage == "submitted"  # what was known before is of the old order
+    clock.advance(1)
+    ledger.event(event(OrderCreationReceipt))
+    found = tracked_again(ledger, "m2", began)
+    assert (found.stage, found.message_id, found.asked, found.overdue) == ("created", "m2", "NW", None)
+
+
+def tracked_again(ledger: Ledger, message_id: str, began: datetime) -> TrackedOrder:
+    ledger.submitted(request(), message_id, began)
+    found = ledger.order("ORD-1")
+    assert found is not None
+    return found
