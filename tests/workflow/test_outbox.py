@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import tracemalloc
 from collections.abc import Iterator
@@ -129,7 +130,7 @@ def test_an_order_that_the_broker_refuses_is_told_and_kept_on_hold(place: Place,
         huge = order(new_order, 1)
         assert huge.order is not None
         huge.order.additional_info = "x" * (2 << 20)
-        with pytest.raises(TooLargeError):
+        with pytest.raises(TooLargeError, match="number 1 in the outbox, on hold"):
             client.submit(huge)
         assert client.submit(order(new_order, 2)).receipt is not None
         assert [one.held for one in client.outbox.waiting()] == [True]
@@ -168,6 +169,27 @@ def test_a_long_outage_with_many_orders(place: Place, new_order: Any, long_run: 
             clock.advance(60)
             done.wait(0.05)
     assert [one["Order"]["LocalId"] for one in place.orders()] == [f"ORD-{number}" for number in range(count)]
+
+
+def test_closing_sends_what_was_accepted_though_nobody_waited_for_it(place: Place, new_order: Any) -> None:
+    place.comes()
+    for number in range(5):
+        with CloudDirect(place.settings(outbox={"enabled": True, "wait": 0})) as client:
+            client.submit(order(new_order, number))
+        assert len(place.orders()) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_child_sends_what_it_accepts(place: Place, new_order: Any) -> None:
+    place.comes()
+    with CloudDirect(place.settings()) as client:
+        assert client.submit(order(new_order, 1)).receipt is not None
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if client.submit(order(new_order, 2)).receipt is not None else 1)
+        assert os.waitpid(child, 0)[1] == 0
+    assert len(place.orders()) == 2
 
 
 @pytest.fixture

@@ -42,7 +42,8 @@ def list_waiting(app: App, as_json: bool) -> int:
     """List what waits, in the order in which it will be sent; needs no connection.
 
     With --json, one line a message: {"number", "message_id", "endpoint", "local_id", "operation", "accepted_at",
-    "attempts", "held", "error", "images"}, "images" being how many are not in the store yet.
+    "attempts", "held", "behind", "error", "images"}, "images" being how many are not in the store yet, and "behind" the
+    number on hold that it waits for.
     """
     rows = Rows([("No", 5), ("Accepted", 14), ("Order", 36), ("What", 12), ("State", None)])
     with _client(app) as client:
@@ -51,10 +52,11 @@ def list_waiting(app: App, as_json: bool) -> int:
                 emit_json({
                     "number": one.seq, "message_id": one.message_id, "endpoint": one.endpoint,
                     "local_id": one.local_id, "operation": one.operation, "accepted_at": one.accepted_at.isoformat(),
-                    "attempts": one.attempts, "held": one.held, "error": one.error, "images": one.images,
+                    "attempts": one.attempts, "held": one.held, "behind": one.behind, "error": one.error,
+                    "images": one.images,
                 })  # fmt: skip
                 continue
-            state = "on hold" if one.held else "waits"
+            state = "on hold" if one.held else "waits" if one.behind is None else f"waits for {one.behind}"
             details = [f"failed {one.attempts} times: {one.error}"] if one.error else []
             rows.add((one.seq, when(one.accepted_at), one.local_id, one.operation, state), details)
     return DONE
@@ -70,7 +72,8 @@ def flush(app: App, as_json: bool) -> int:
     """
     with _client(app) as client:
         report = client.flush_outbox()
-        left = client.outbox.count()
+        waiting = client.outbox.waiting()
+    left, behind = len(waiting), [one for one in waiting if one.behind is not None and not one.held]
     errors = {endpoint: str(error) for endpoint, error in report.errors.items()}
     if as_json:
         emit_json({"sent": report.sent, "held": len(report.held), "left": left, "busy": report.busy, "errors": errors})
@@ -78,6 +81,8 @@ def flush(app: App, as_json: bool) -> int:
         emit("another process is sending already" if report.busy else f"{report.sent} sent, {left} left")
         for one, error in report.held:
             emit(f"  number {one.seq} is on hold: {error}")
+        for one in behind:
+            emit(f"  number {one.seq} waits for number {one.behind} of the same order, which is on hold")
         for endpoint, text in errors.items():
             emit(f"  {endpoint}: {text}")
     return FAILED if left else DONE
@@ -93,6 +98,7 @@ def retry(app: App, numbers: tuple[int, ...], as_json: bool) -> int:
     With --json, one line: {"retried"}.
     """
     with _client(app) as client:
+        _refuse_unknown(client, numbers, "retried")
         retried = client.outbox.retry(numbers or None)
     emit_json({"retried": retried}) if as_json else emit(f"{retried} will be tried again")
     return DONE
@@ -110,9 +116,13 @@ def discard(app: App, numbers: tuple[int, ...], as_json: bool) -> int:
     if not numbers:
         raise click.UsageError("say which: the NUMBERs are in clouddirect outbox list")
     with _client(app) as client:
-        missing = sorted(set(numbers) - {one.seq for one in client.outbox.waiting()})
-        if missing:
-            raise InputError(f"the outbox has no number {', '.join(map(str, missing))}; nothing was discarded")
+        _refuse_unknown(client, numbers, "discarded")
         discarded = client.outbox.discard(numbers)
     emit_json({"discarded": discarded}) if as_json else emit(f"{discarded} discarded")
     return DONE
+
+
+def _refuse_unknown(client: CloudDirect, numbers: tuple[int, ...], what: str) -> None:
+    missing = sorted(set(numbers) - {one.seq for one in client.outbox.waiting()})
+    if missing:
+        raise InputError(f"the outbox has no number {', '.join(map(str, missing))}; nothing was {what}")

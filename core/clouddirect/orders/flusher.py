@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from clouddirect.errors import CloudDirectError
 from clouddirect.orders.connections import Connections
-from clouddirect.orders.outbox import Destination, FlushReport, Outbox
+from clouddirect.orders.outbox import Destination, FlushReport, Outbox, Waiting
 from clouddirect.orders.outbox_images import StoredImage, WaitingImage
 from clouddirect.retry import Interrupt
 
@@ -64,8 +64,8 @@ class Flusher:
         self._expected: set[str] = set()
         self._receipts: dict[str, SendReceipt] = {}
         self._refusals: dict[str, CloudDirectError] = {}
-        #: Whether messages are known to wait for longer than their senders should.
-        self._stuck = False
+        #: Whether an endpoint is known to be away, and whether sending takes longer than its senders should wait.
+        self._stuck = self._slow = False
 
     def wake(self) -> None:
         """Have the outbox looked at soon, unless an endpoint is known to be away: that has its own pace."""
@@ -73,7 +73,7 @@ class Flusher:
             if self._stopping.is_set():
                 return
             self._wanted += 1
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():  # on the child's side of a fork it has ended
                 self._thread = threading.Thread(target=self._run, name="clouddirect-outbox", daemon=True)
                 self._thread.start()
         self._stopping.wake()
@@ -109,10 +109,10 @@ class Flusher:
             try:
                 while message_id not in self._receipts and message_id not in self._refusals:
                     left = ends - self._clock.monotonic()
-                    if self._stuck or self._stopping.is_set():
+                    if self._stuck or self._slow or self._stopping.is_set():
                         return None
                     if left <= 0:
-                        self._stuck = True  # who comes next need not wait as well
+                        self._slow = True  # who comes next need not wait as well
                         return None
                     self._clock.wait(self._condition, left)
                 if message_id in self._refusals:
@@ -137,7 +137,7 @@ class Flusher:
         with self._condition:
             self._condition.notify_all()
         if thread is not None:
-            thread.join(timeout)
+            thread.join(max(1.0, ends - self._clock.monotonic()))
 
     def _run(self) -> None:
         failures = 0
@@ -149,9 +149,9 @@ class Flusher:
             with self._condition:
                 for one, error in report.held if report else []:
                     if one.message_id in self._expected:
-                        self._refusals[one.message_id] = error
+                        self._refusals[one.message_id] = _on_hold(one, error)
                 self._done = target
-                self._stuck = failures > 0
+                self._stuck, self._slow = failures > 0, False
                 self._condition.notify_all()
             if failures:
                 pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(failures - 1, 10))
@@ -175,3 +175,13 @@ class Flusher:
             if message_id in self._expected:
                 self._receipts[message_id] = receipt
                 self._condition.notify_all()
+
+
+def _on_hold(one: Waiting, error: CloudDirectError) -> CloudDirectError:
+    """The same error, saying where the message is now, and what it stands in the way of."""
+    told = error.copy()
+    told.message = (
+        f"{error.message}; it is number {one.seq} in the outbox, on hold, and what follows of the same order waits "
+        "behind it: discard it, or retry it once the reason is gone"
+    )
+    return told

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -51,6 +52,7 @@ CREATE TABLE IF NOT EXISTS outbox (
   operation TEXT NOT NULL, body BLOB NOT NULL, accepted_at TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0,
   error TEXT, held INTEGER NOT NULL DEFAULT 0
 );
+CREATE INDEX IF NOT EXISTS outbox_held ON outbox (local_id, endpoint, seq) WHERE held;
 """
     + IMAGES_SCHEMA
 )
@@ -83,6 +85,8 @@ class Waiting:
         error: what the last failure was.
         held: whether it is on hold: not tried again before `Outbox.retry`.
         images: how many of its images are not in the store yet.
+        behind: the place of an earlier message of the same order that is on hold: this one waits for it to be retried
+            or discarded.
     """
 
     seq: int
@@ -95,6 +99,7 @@ class Waiting:
     error: str | None
     held: bool
     images: int = 0
+    behind: int | None = None
 
 
 @dataclass(slots=True)
@@ -214,7 +219,9 @@ class Outbox:
         with self._journal.read() as connection:
             rows = connection.execute(
                 "SELECT seq, message_id, endpoint, local_id, operation, accepted_at, attempts, error, held,"
-                " (SELECT count(*) FROM outbox_images AS i WHERE i.seq = o.seq AND NOT stored)"
+                " (SELECT count(*) FROM outbox_images AS i WHERE i.seq = o.seq AND NOT stored),"
+                " (SELECT min(seq) FROM outbox AS b WHERE b.held AND b.seq < o.seq AND b.local_id = o.local_id"
+                " AND b.endpoint = o.endpoint)"
                 " FROM outbox AS o ORDER BY seq"
             ).fetchall()
         return [_waiting(row) for row in rows]
@@ -246,7 +253,7 @@ class Outbox:
     def _next(self, after: int) -> Waiting | None:
         with self._journal.read() as connection:
             row = connection.execute(_NEXT, [after]).fetchone()
-        return None if row is None else _waiting((*row, 0))
+        return None if row is None else _waiting((*row, 0, None))
 
     def _deliver(self, one: Waiting, destination: Destination) -> SendReceipt | None:
         if one.seq in self._confirmed:
@@ -332,7 +339,10 @@ def _lock_file(journal: Path) -> sqlite3.Connection:
     path = journal.with_name(f"{journal.stem}-flush.lock")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.touch(mode=0o600)
+        try:  # never opened where it is there: closing it would end another thread's lock (POSIX)
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        except FileExistsError:
+            pass
         return sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
     except (OSError, sqlite3.Error) as error:
         raise _cannot_lock(journal, error) from error
@@ -349,10 +359,11 @@ def _cannot_lock(journal: Path, error: Exception) -> UnavailableError:
 
 
 def _waiting(row: Sequence[object]) -> Waiting:
-    seq, message_id, endpoint, local_id, operation, accepted_at, attempts, error, held, images = row
+    seq, message_id, endpoint, local_id, operation, accepted_at, attempts, error, held, images, behind = row
     return Waiting(
         seq=int(seq), message_id=str(message_id), endpoint=str(endpoint),  # type: ignore[call-overload]
         local_id=None if local_id is None else str(local_id), operation=str(operation),
         accepted_at=datetime.fromisoformat(str(accepted_at)), attempts=int(attempts),  # type: ignore[call-overload]
         error=None if error is None else str(error), held=bool(held), images=int(images),  # type: ignore[call-overload]
+        behind=None if behind is None else int(behind),  # type: ignore[call-overload]
     )  # fmt: skip

@@ -65,6 +65,7 @@ def test_messages_on_hold_are_retried_or_discarded(
     assert run("outbox", "retry", "--json").lines == [{"retried": 1}]
     assert not run("outbox", "list", "--json").lines[0]["held"]
     assert "is on hold" in run("outbox", "flush").out
+    assert run("outbox", "retry", "99999999999999999999").code == 2
     missing = run("outbox", "discard", "99")
     assert missing.code == 2
     assert "has no number 99" in missing.err

@@ -19,6 +19,7 @@ from clouddirect.errors import (
 )
 from clouddirect.messaging import SendReceipt
 from clouddirect.orders import ImageFile
+from clouddirect.orders import outbox as module
 from clouddirect.orders.journal import Journal
 from clouddirect.orders.outbox import Destination, Outbox
 from clouddirect.orders.outbox_images import StoredImage, WaitingImage
@@ -242,3 +243,19 @@ def test_a_body_can_be_looked_at(outbox: Outbox) -> None:
     seq = accept(outbox, "m1")
     assert outbox.body(seq) == b"body of m1"
     assert outbox.body(seq + 1) is None
+
+
+def test_it_is_told_what_a_message_waits_for(outbox: Outbox, far: Far) -> None:
+    first = accept(outbox, "new", local_id="ORD-1")
+    accept(outbox, "cancel", local_id="ORD-1")
+    accept(outbox, "other", local_id="ORD-2")
+    far.failures = {"new": TooLargeError("too large"), "other": UnavailableError("away")}
+    outbox.flush(far)
+    assert [one.behind for one in outbox.waiting()] == [None, first, None]
+
+
+def test_looking_for_the_next_one_reads_no_other_that_waits(outbox: Outbox, journal: Journal) -> None:
+    """Else an outage with thousands of orders costs minutes for each attempt."""
+    with journal.read() as connection:
+        plan = [str(row[3]) for row in connection.execute(f"EXPLAIN QUERY PLAN {module._NEXT}", [0])]
+    assert any("before" in step and "outbox_held (local_id=? AND endpoint=? AND seq<?)" in step for step in plan), plan
