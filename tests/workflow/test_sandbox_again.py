@@ -9,7 +9,7 @@ import pytest
 from clouddirect.clock import ManualClock
 from clouddirect.errors import UnavailableError
 from clouddirect.orders.models import Site
-from clouddirect.sandbox import stages
+from clouddirect.sandbox import open_orders, stages
 from workflow.sandbox_messages import (
     LONG,
     NewOrder,
@@ -18,6 +18,7 @@ from workflow.sandbox_messages import (
     events,
     image_file,
     kinds,
+    named,
     request,
     results,
     run,
@@ -217,11 +218,111 @@ def test_an_order_that_was_put_aside_can_be_sent_again_under_its_id(
         patched.setattr(stages, "make_result", fail)
         sandbox.step()
     events(rehearsal)
+    rehearsal.send("orders", request("CA"))  # there is nothing to wait for any more
+    sandbox.step()
+    sandbox.close()
+    assert rehearsal.drain("orders") == []
+    sandbox = rehearsal.sandbox()
     (dead,) = rehearsal.drain("orders/$dead")
     clock.advance(1000.0)  # so that the broker does not know its id any more
     rehearsal.queue("orders").broker.send("orders", dead)
     sandbox.step()
     assert len(results(rehearsal)) == 1
+
+
+def test_a_graded_order_that_comes_again_is_not_cancelled_by_a_later_one(
+    under_way: UnderWay, new_order: NewOrder, clock: ManualClock, pictures: dict[str, bytes]
+) -> None:
+    rehearsal, sandbox = under_way(4)
+    sandbox.close()
+    order = absent(rehearsal)
+    rehearsal.client().submit(new_order("second"), [image_file(pictures["OD"])])
+    again = rehearsal.sandbox()
+    again.step()
+    order.nack()
+    run(again, clock, 8)
+    assert "OrderCancelled" not in kinds(rehearsal)
+    assert sorted(str(one.order_local_id) for one in results(rehearsal)) == ["ORD1", "second"]
+
+
+def test_a_grading_that_came_too_late_is_not_taken_after_a_crash_either(
+    under_way: UnderWay, clock: ManualClock
+) -> None:
+    rehearsal, sandbox = under_way(4)
+    rehearsal.send("gradings", submission())
+    sandbox.step()
+    sandbox.close()
+    run(rehearsal.sandbox(), clock, 8)
+    (result,) = results(rehearsal)
+    assert result.gradings is not None
+    assert result.gradings.od is not None
+    assert result.gradings.od.findings != (submission().od or result.gradings.od).findings
+
+
+def test_what_waits_for_an_order_that_is_refused_is_ignored_in_the_end(
+    rehearse: Rehearse, new_order: NewOrder, clock: ManualClock
+) -> None:
+    rehearsal = rehearse(clock, LONG, image_wait=20.0)
+    rehearsal.send("orders", named(with_site(new_order())))
+    sandbox = rehearsal.sandbox()
+    sandbox.step()
+    sandbox.close()
+    order = absent(rehearsal)
+    rehearsal.send("orders", request("CA"))
+    again = rehearsal.sandbox()
+    again.step()
+    order.nack()
+    run(again, clock, 5)
+    assert [(one["ResultObjectType"], one["Success"]) for one in events(rehearsal)] == [("OrderCreationReceipt", False)]
+    again.close()
+    assert rehearsal.drain("orders") == []
+
+
+def test_only_so_many_wait_here_and_the_others_in_their_queue(
+    under_way: UnderWay, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(open_orders, "_MOST_EARLY", 1)
+    rehearsal, sandbox = under_way(2)
+    sandbox.close()
+    order = absent(rehearsal)
+    rehearsal.send("orders", request("CA"))
+    rehearsal.send("orders", with_site(request("XO")))
+    again = rehearsal.sandbox()
+    again.step()
+    clock.advance(10.0)
+    absent(rehearsal).nack()
+    order.nack()
+    run(again, clock, 3)
+    assert kinds(rehearsal)[-1] == "OrderCancelled"
+    again.close()
+    assert rehearsal.drain("orders") == []
+
+
+def test_what_was_taken_for_an_order_is_not_expected_by_the_next_one_of_its_name(
+    under_way: UnderWay, new_order: NewOrder, clock: ManualClock, pictures: dict[str, bytes]
+) -> None:
+    rehearsal, sandbox = under_way(2)
+    rehearsal.send("orders", request("XO", site=Site(local_id="PC-2")))
+    run(sandbox, clock, 6)
+    assert len(results(rehearsal)) == 1
+    rehearsal.client().submit(new_order(), [image_file(pictures["OD"])])
+    run(sandbox, clock, 2)
+    sandbox.close()
+    run(rehearsal.sandbox(), clock, 8)
+    assert len(results(rehearsal)) == 1
+
+
+def test_what_is_no_longer_on_lease_is_not_kept(under_way: UnderWay) -> None:
+    rehearsal, sandbox = under_way(2)
+    sandbox.close()
+    absent(rehearsal)
+    rehearsal.send("orders", request("CA"))
+    again = rehearsal.sandbox()
+    again.step()
+    ((_, _, delivery),) = again._orders._early
+    delivery.lease_lost.set()
+    again.step()
+    assert again._orders._early == []
 
 
 def test_what_it_remembers_names_neither_patients_nor_orders(under_way: UnderWay) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from clouddirect.clock import ManualClock
-from clouddirect.errors import ConfigurationError
+from clouddirect.errors import ConfigurationError, UnavailableError
 from clouddirect.orders.models import UnknownEvent, read_event
+from clouddirect.sandbox import stages
 from clouddirect.settings import FaultSettings, Settings
 from workflow.sandbox_messages import (
     LONG,
@@ -46,6 +47,7 @@ def test_what_is_late_comes_by_the_injected_clock_and_its_order_waits_for_it(
     sandbox = rehearsal.sandbox()
     sandbox.step()
     assert (kinds(rehearsal), results(rehearsal)) == ([], [])
+    assert len(sandbox._orders) == 1  # it counts as open: no more orders are taken than fit into memory
     seen: list[str] = []
     for _ in range(61):
         assert len(seen) < 6
@@ -75,6 +77,36 @@ def test_what_is_late_is_not_lost_when_the_sandbox_ends(
     assert sorted(one["ResultObjectType"] for one in second) == sorted(STAGES)
     assert {one["TransactionId"] for one in first} < {one["TransactionId"] for one in second}
     assert len({one.transaction_id for one in results(rehearsal)}) == 1
+
+
+def test_an_order_that_begins_again_sends_what_was_late_once(
+    rehearse: Rehearse,
+    new_order: NewOrder,
+    clock: ManualClock,
+    pictures: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise UnavailableError("down")
+
+    rehearsal = rehearse(clock, LONG, faults={"delays": 1.0, "longest_delay": 60.0})
+    rehearsal.client().submit(new_order(), [image_file(pictures["OD"])])
+    sandbox = rehearsal.sandbox()
+    with monkeypatch.context() as patched:
+        patched.setattr(stages, "make_result", fail)
+        sandbox.step()
+    clock.advance(6.0)
+    run(sandbox, clock, 8)
+    assert sorted(kinds(rehearsal)) == sorted(STAGES)
+
+
+def test_a_request_to_resend_waits_for_its_late_result(under_way: UnderWay, clock: ManualClock) -> None:
+    rehearsal, sandbox = under_way(6)
+    sandbox.faults = FaultSettings(delays=1.0)
+    rehearsal.send("orders", request("ResendResult"))
+    sandbox.step()
+    sandbox.close()
+    assert len(rehearsal.drain("orders")) == 1
 
 
 def test_a_late_event_wakes_a_sandbox_that_waits(

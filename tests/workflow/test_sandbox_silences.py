@@ -17,6 +17,7 @@ from workflow.sandbox_messages import (
     events,
     image_file,
     kinds,
+    named,
     request,
     results,
     run,
@@ -232,6 +233,19 @@ def test_a_second_order_that_is_refused_cancels_nothing(
         ("OrderCreationReceipt", True),
         ("OrderCreationReceipt", False),
     ]
+
+
+def test_an_order_that_was_not_accepted_yet_is_not_cancelled(
+    rehearse: Rehearse, new_order: NewOrder, clock: ManualClock
+) -> None:
+    rehearsal = rehearse(clock, LONG, image_wait=15.0)
+    sandbox = rehearsal.sandbox()
+    rehearsal.send("orders", named(with_site(new_order("first"))))
+    sandbox.step()
+    rehearsal.send("orders", with_site(new_order("second")))
+    run(sandbox, clock, 3)
+    seen = [(one["ResultObjectType"], one["OrderLocalId"], one["Success"]) for one in events(rehearsal)]
+    assert seen == [("OrderCreationReceipt", "second", True), ("OrderCreationReceipt", "first", False)]
 
 
 def test_of_two_orders_that_come_again_the_one_ordered_first_is_cancelled(

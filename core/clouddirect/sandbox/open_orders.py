@@ -82,8 +82,6 @@ class OpenOrders:
 
     def seconds_until_due(self) -> float:
         """Seconds until an open order wants to go on; infinite when there is none."""
-        if self.inbox:
-            return 0.0
         earliest = min((order.due for order in self._open.values()), default=math.inf)
         return max(0.0, earliest - self._clock.monotonic())
 
