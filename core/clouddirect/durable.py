@@ -1,4 +1,4 @@
-"""Flushing a file, and the directory that names it, to the disk."""
+"""Flushing a file, and the directory that names it, to the disk; and directories for one's own eyes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,19 @@ import os
 import sys
 from pathlib import Path
 
-__all__ = ["sync_directory", "sync_file"]
+__all__ = ["make_private_directory", "sync_directory", "sync_file"]
+
+
+def make_private_directory(path: Path) -> None:
+    """Make a directory, and those above it that are missing, for their owner alone where the system knows owners. Names
+    may say who a patient is, and ``Path.mkdir`` makes the ones above readable for everybody."""
+    missing = []
+    for each in path.parents:
+        if each.exists():
+            break
+        missing.append(each)
+    for each in [*reversed(missing), path]:
+        each.mkdir(mode=0o700, exist_ok=True)
 
 
 def sync_file(descriptor: int) -> None:

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from clouddirect.durable import make_private_directory
 from clouddirect.errors import ClosedError, NotFoundError, UnavailableError
 from clouddirect.retry import Interrupt
 from clouddirect_local.queue_errors import translate, translating
@@ -203,7 +204,7 @@ class QueueFile:
         return identity
 
     def _make(self) -> os.stat_result:
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_directory(self.path.parent)
         # Exclusively: closing a descriptor of a file that is in use would drop the locks that SQLite holds on it. And
         # in turn, so that no other thread can begin to use it in the moment between opening and closing.
         with _registry_lock:

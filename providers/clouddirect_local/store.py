@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from clouddirect.checks import CheckResult
+from clouddirect.durable import make_private_directory
 from clouddirect.errors import (
     ChangedError,
     CloudDirectError,
@@ -208,7 +209,7 @@ class LocalStore(FileStore):
                 if self._options.create:
                     remedy = "make it, or let the writing side do so: a store opened for reading makes nothing"
                 raise ContainerNotFoundError(f"the directory {self._directory} does not exist; {remedy}") from None
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private_directory(self._directory)
             folder = self._folder_type(os.fspath(self._directory), self._by_descriptor)
         folder.folds = self._names_fold(folder)
         return folder

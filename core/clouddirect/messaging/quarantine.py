@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from clouddirect.durable import sync_directory, sync_file
+from clouddirect.durable import make_private_directory, sync_directory, sync_file
 from clouddirect.errors import UnavailableError
 from clouddirect.messaging.message import DEAD_LETTER_DESCRIPTION, DEAD_LETTER_REASON, Message
 
@@ -162,7 +162,7 @@ class Quarantine:
 
     def _make(self) -> None:
         if not self.directory.is_dir():
-            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private_directory(self.directory)
             sync_directory(self.directory.parent)
 
     def _read(self, path: Path) -> QuarantinedMessage:

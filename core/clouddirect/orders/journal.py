@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from clouddirect.durable import make_private_directory
 from clouddirect.errors import (
     ClosedError,
     CloudDirectError,
@@ -147,7 +148,7 @@ class Journal:
         return self._connection
 
     def _make(self) -> None:
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_directory(self.path.parent)
         try:
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         except FileExistsError:

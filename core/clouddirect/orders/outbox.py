@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clouddirect.clock import Clock, SystemClock
+from clouddirect.durable import make_private_directory
 from clouddirect.errors import (
     AlreadyExistsError,
     CloudDirectError,
@@ -338,7 +339,7 @@ class Outbox:
 def _lock_file(journal: Path) -> sqlite3.Connection:
     path = journal.with_name(f"{journal.stem}-flush.lock")
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_directory(path.parent)
         try:  # never opened where it is there: closing it would end another thread's lock (POSIX)
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         except FileExistsError:

@@ -7,7 +7,7 @@ import uuid
 from datetime import datetime
 from pathlib import Path, PurePath
 
-from clouddirect.durable import sync_directory, sync_file
+from clouddirect.durable import make_private_directory, sync_directory, sync_file
 from clouddirect.errors import UnavailableError
 from clouddirect.orders.models import OrderResult
 from clouddirect.orders.naming import NamingTemplate, file_stem
@@ -79,7 +79,7 @@ def _save_as(directory: Path, name: PurePath, suffix: str, content: bytes, repla
     folder = directory / name.parent
     stem = name.name.removesuffix(suffix)  # a template may have named it already
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private_directory(folder)
         return _save(folder, stem, suffix, content, replace)
     except OSError as error:
         # neither the folder nor the system's own error, which holds the path: both may name the patient

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clouddirect.durable import sync_directory, sync_file
+from clouddirect.durable import make_private_directory, sync_directory, sync_file
 from clouddirect.errors import AlreadyExistsError, UnavailableError
 from clouddirect.orders.naming import file_path
 
@@ -67,7 +67,7 @@ def fetch_image(store: FileStore, key: str, directory: Path, *, replace: bool) -
         )
     stored = store.stat(key)
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_directory(path.parent)
         _write(beside, {"key": key, "content_type": stored.content_type, "metadata": dict(stored.metadata)})
     except OSError as error:
         raise UnavailableError(
