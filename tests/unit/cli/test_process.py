@@ -96,9 +96,9 @@ def test_ctrl_c_before_anything_arrived(
 ) -> None:
     receive = CloudDirect.events
 
-    def interrupted(client: CloudDirect, *, timeout: float | None = None) -> Any:
+    def interrupted(client: CloudDirect, **given: Any) -> Any:
         threading.Timer(0.2, signal.raise_signal, [signal.SIGINT]).start()
-        return receive(client, timeout=timeout)
+        return receive(client, **given)
 
     monkeypatch.setattr(CloudDirect, "events", interrupted)
     assert run("events", *options).code == code
