@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from clouddirect.errors import (
@@ -17,6 +18,7 @@ from clouddirect.errors import (
     PermissionDeniedError,
     UnsupportedError,
 )
+from clouddirect.orders.models import MessageKind, inspect_message
 
 if TYPE_CHECKING:
     from clouddirect.messaging import Delivery, Message
@@ -31,6 +33,11 @@ log = logging.getLogger("clouddirect.orders")
 QUARANTINE = "quarantine"
 #: The endpoints that a client sends to.
 SENT = ("orders", "gradings")
+#: Which endpoint a message belongs to, where several share a dead-letter queue and nothing else tells.
+_ENDPOINT_OF = {
+    MessageKind.ORDER_REQUEST: "orders", MessageKind.GRADING_SUBMISSION: "gradings", MessageKind.EVENT: "events",
+    MessageKind.ORDER_RESULT: "results",
+}  # fmt: skip
 #: Endpoints whose credential, as a rule, cannot receive: where it cannot, nothing is wrong.
 _EXPECTED = (NotFoundError, PermissionDeniedError, UnsupportedError)
 
@@ -94,7 +101,7 @@ class Place:
     """One dead-letter queue, or the quarantine."""
 
     def __init__(self, names: Sequence[str], open_queue: Callable[[], Queue], endpoints: Endpoints) -> None:
-        """``names``: the endpoints it serves, those that were asked for; several may share one queue."""
+        """``names``: the endpoints it serves; several may share one queue."""
         self.names = list(names)
         self._open = open_queue
         self._endpoints = endpoints
@@ -104,12 +111,16 @@ class Place:
         """Whether it is the quarantine."""
         return self.names == [QUARANTINE]
 
-    def unread(self, error: CloudDirectError, *, asked_for: bool) -> Unread:
+    def name(self, where: Sequence[str] | None) -> str:
+        """The endpoint that it is looked at for."""
+        return next((name for name in self.names if where is None or name in where), self.names[0])
+
+    def unread(self, error: CloudDirectError, where: Sequence[str] | None) -> Unread:
         """Judge an error: whether it merely shows that the endpoint's credential has no rights it does not need."""
-        name = self.names[0]
+        name = self.name(where)
         settings = None if self.is_quarantine else self._endpoints.require(name)
         own = settings is not None and settings.dead_letter_receive is None
-        expected = own and not asked_for and name in SENT and isinstance(error, _EXPECTED)
+        expected = own and where is None and name in SENT and isinstance(error, _EXPECTED)
         return Unread(name, error, expected)
 
     @contextmanager
@@ -167,12 +178,14 @@ class Place:
         return DeadLetter(endpoint, queue.name, message, delivery.enqueued_at, count, file)
 
     def _endpoint_of(self, message: Message) -> str | None:
-        from clouddirect.messaging import DEAD_LETTER_QUEUE
-
         if len(self.names) == 1:
             return self.names[0]
+        from clouddirect.messaging import DEAD_LETTER_QUEUE
+
         came_from = message.attributes.get(DEAD_LETTER_QUEUE)
-        return next((name for name in self.names if self._endpoints.require(name).queue == came_from), None)
+        named = next((name for name in self.names if self._endpoints.require(name).queue == came_from), None)
+        by_kind = _ENDPOINT_OF.get(inspect_message(message.body).kind)
+        return named or (by_kind if by_kind in self.names else None)
 
 
 def find_places(
@@ -185,31 +198,36 @@ def find_places(
     """
     from clouddirect.settings import ENDPOINTS
 
-    names = [name for name in ENDPOINTS if connections.has_endpoint(name)] if where is None else list(where)
-    for name in names:
+    configured = [name for name in ENDPOINTS if connections.has_endpoint(name)]
+    asked = configured if where is None else list(where)
+    for name in asked:
         if name not in (*ENDPOINTS, QUARANTINE):
             known = ", ".join((*ENDPOINTS, QUARANTINE))
             raise ConfigurationError(f"there is no endpoint {name!r}; dead letters are kept for {known}")
+        if name != QUARANTINE:
+            endpoints.require(name)
     places: dict[tuple[int, str], Place] = {}
     unread = []
-    for name in names:
-        if name == QUARANTINE:
-            continue
-        endpoints.require(name)
+    for name in configured:  # all of them: one that was not asked for may share a queue with one that was
         try:
             queue = connections.dead_letters(name)
         except CloudDirectError as error:
-            unread.append(Unread(name, error))
+            if name in asked:
+                unread.append(Unread(name, error))
             continue
-        if queue is None:
-            log.info("the settings name no dead-letter queue of %s: only the quarantine is looked at", name)
-            continue
-        key = (id(queue.broker), queue.name)
-        if key in places:
+        if queue is not None:
+            key = (id(queue.broker), queue.name)
+            if key not in places:
+                places[key] = Place([], partial(_return, queue), endpoints)
             places[key].names.append(name)
-        else:
-            places[key] = Place([name], lambda queue=queue: queue, endpoints)  # type: ignore[misc]
-    return [*places.values(), Place([QUARANTINE], lambda: _open_quarantine(connections), endpoints)], unread
+        elif name in asked:
+            log.info("the settings name no dead-letter queue of %s: only the quarantine is looked at", name)
+    found = [place for place in places.values() if set(place.names) & set(asked)]
+    return [*found, Place([QUARANTINE], partial(_open_quarantine, connections), endpoints)], unread
+
+
+def _return(queue: Queue) -> Queue:
+    return queue
 
 
 def _open_quarantine(connections: Connections) -> Queue:

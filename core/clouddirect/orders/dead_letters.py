@@ -332,19 +332,26 @@ class _Walk:
                     if self.wanted is not None and not self.wanted:
                         return
         except CloudDirectError as error:
-            self._unread.append(place.unread(error, asked_for=self._where is not None))
+            self._unread.append(place.unread(error, self._where))
             return
         if taken >= self._limit:
-            self._more.append(place.names[0])
+            self._more.append(place.name(self._where))
 
     def _is_wanted(self, letter: DeadLetter, place: Place) -> bool:
-        where = self._where
-        if place.is_quarantine and where is not None and QUARANTINE not in where and letter.endpoint not in where:
+        if not self._is_asked_for(letter, place):
             return False
         if self._ids is None or self.wanted is None:
             return True
         self.wanted -= letter.ids
         return bool(letter.ids & self._ids)
+
+    def _is_asked_for(self, letter: DeadLetter, place: Place) -> bool:
+        where = self._where
+        if where is None or letter.endpoint in where:
+            return True
+        if place.is_quarantine:
+            return QUARANTINE in where
+        return letter.endpoint is None  # nobody knows whose it is: one of the endpoints that share this queue
 
 
 def _outcome(letter: DeadLetter, new_id: str | None = None, error: CloudDirectError | None = None) -> Outcome:

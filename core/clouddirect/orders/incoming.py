@@ -94,11 +94,15 @@ class Incoming(Generic[T]):
                 self._once.note(handled=error is None and self.delivery.settled in (None, "ack"))
             except CloudDirectError:
                 if error is None:  # not noted, so not handled: it comes again
-                    give_back(self.delivery)
+                    self._give_back()
                     raise
-        if isinstance(error, Exception) and self.delivery.settled is None and give_back(self.delivery):
+        if isinstance(error, Exception) and self.delivery.settled is None and self._give_back():
             return  # otherwise the delivery's own way of leaving notes on the exception that it failed
         self.delivery.__exit__(kind, error, trace)
+
+    def _give_back(self) -> bool:
+        """Let it come again later; False if that fails."""
+        return give_back(self.delivery)
 
 
 def give_back(delivery: Delivery) -> bool:
