@@ -77,10 +77,10 @@ class Raw:
 
     def receive(self, url: str, count: int) -> None:
         """Receive and delete everything."""
-        left, lock = [count], threading.Lock()
+        left, lock, all_deleted = [count], threading.Lock(), threading.Event()
 
         def work(_: int) -> None:
-            while left[0] > 0:
+            while not all_deleted.is_set():
                 answer = self.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=1)
                 found = answer.get("Messages", [])
                 if found:
@@ -88,13 +88,14 @@ class Raw:
                     assert not self.sqs.delete_message_batch(QueueUrl=url, Entries=entries).get("Failed")
                 with lock:
                     left[0] -= len(found)
+                    if left[0] <= 0:
+                        all_deleted.set()
 
         # every thread ends with a poll of its own, but the time is over with the last delete
         self._pool = ThreadPoolExecutor(THREADS)
         for number in range(THREADS):
             self._pool.submit(work, number)
-        while left[0] > 0:
-            time.sleep(0.002)
+        assert all_deleted.wait(300)
 
     def settle(self) -> None:
         """Wait for the last polls."""

@@ -34,6 +34,8 @@ _MAX_NATIVE = 9
 _EMPTY = "(empty)"
 
 _JSON = json.JSONEncoder(separators=(",", ":"))  # made once: json.dumps makes one for each call
+#: What `_compact` writes for most messages, read without the decoder.
+_PLAIN = re.compile(r'\{"id":"([A-Za-z0-9-]+)"\}\Z')
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 #: The same for ASCII, ten times as fast.
 _ALLOWED_ASCII = bytes([9, 10, 13, *range(0x20, 0x80)])
@@ -150,6 +152,8 @@ def _read_reserved(text: str | None) -> dict[str, Any] | None:
     """Return the content of our attribute; None if it is not there or somebody else's."""
     if text is None or not text.startswith('{"id":'):
         return None
+    if plain := _PLAIN.match(text):
+        return {"id": plain[1]}
     try:
         found = json.loads(text)
     except ValueError:

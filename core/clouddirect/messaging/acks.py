@@ -27,6 +27,7 @@ class AckBatches:
         self._clock = clock
         self._waiting: deque[Delivery] = deque()
         self._since = 0.0  # when the oldest that waits began to, or a little later
+        self._hurry = False  # whether one that waits has an ordering key
         self._under_way = 0
         self._timing = False  # whether somebody in `wait` watches the time of what is held back
 
@@ -38,24 +39,28 @@ class AckBatches:
         if not self._waiting:
             self._since = self._clock.monotonic()
         self._waiting.append(delivery)
+        self._hurry = self._hurry or delivery.message.ordering_key is not None
 
-    def may_flush(self, more: bool) -> bool:
-        """Whether an ack call is worth making now; ``more`` says that other acks are sure to come."""
+    def due(self, more: bool) -> float | None:
+        """Seconds until a flush is worth making, 0 for now; None while there is nothing, or a flush is to be awaited.
+
+        ``more`` says that other acks are sure to come.
+        """
         if len(self._waiting) >= self._size:
-            return True
-        return bool(self._waiting) and not self._under_way and not (more and self._is_held())
-
-    def patience(self, more: bool) -> float | None:
-        """Seconds until what is held back has to be flushed; None if nothing is."""
-        if not self._waiting or self._under_way or not (more and self._is_held()):
+            return 0.0
+        if not self._waiting or self._under_way:
             return None
+        if not more or not self._linger or self._hurry:
+            return 0.0
         return max(0.0, self._since + self._linger - self._clock.monotonic())
 
     def take(self) -> list[Delivery]:
         """Take out a batch to flush; follow up with `flushed`."""
         self._under_way += 1
         self._since = self._clock.monotonic()
-        return [self._waiting.popleft() for _ in range(min(len(self._waiting), self._size))]
+        batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._size))]
+        self._hurry = any(one.message.ordering_key is not None for one in self._waiting)
+        return batch
 
     def flushed(self) -> None:
         """A batch that was taken has been flushed, or has failed."""
@@ -63,18 +68,14 @@ class AckBatches:
 
     def wait(self, more: bool) -> None:
         """Wait on ``ready`` until there may be something to flush; one alone watches the time of what is held back."""
-        patience = None if self._timing else self.patience(more)
-        self._timing = self._timing or patience is not None
-        self._clock.wait(self.ready, patience)
-        if patience is not None:
+        due = None if self._timing else self.due(more)
+        self._timing = self._timing or due is not None
+        self._clock.wait(self.ready, due)
+        if due is not None:
             self._timing = False
 
     def call(self, more: bool) -> None:
         """Wake one of those in `wait`, if there is something for it to do."""
-        if self.may_flush(more) or (not self._timing and self.patience(more) is not None):
+        due = self.due(more)
+        if due == 0.0 or (due is not None and not self._timing):
             self.ready.notify()
-
-    def _is_held(self) -> bool:
-        if not self._linger or any(one.message.ordering_key is not None for one in self._waiting):
-            return False
-        return self._clock.monotonic() < self._since + self._linger

@@ -355,7 +355,7 @@ class Consumer:
     def _flush_acks(self) -> None:
         while True:
             with self._lock:
-                while not self._acks.may_flush(self._is_busy()):
+                while self._acks.due(self._is_busy()) != 0.0:
                     if not self._acks and not self._alive["poll"] and not self._alive["work"]:
                         return
                     self._acks.wait(self._is_busy())

@@ -32,54 +32,55 @@ def held(clock: ManualClock, count: int, key: str | None = None) -> AckBatches:
 
 def test_an_incomplete_batch_waits_while_more_will_come(clock: ManualClock) -> None:
     acks = held(clock, 9)
-    assert not acks.may_flush(more=True)
-    assert acks.patience(more=True) == 5.0
+    assert acks.due(more=True) == 5.0
     clock.advance(4.0)
-    assert acks.patience(more=True) == 1.0
-    clock.advance(1.0)
-    assert acks.may_flush(more=True)
-    assert acks.patience(more=True) is None
+    assert acks.due(more=True) == 1.0
+    clock.advance(1.5)
+    assert acks.due(more=True) == 0.0
     assert len(acks.take()) == 9
 
 
 def test_it_does_not_wait_when_nothing_more_will_come(clock: ManualClock) -> None:
-    acks = held(clock, 1)
-    assert acks.may_flush(more=False)
-    assert acks.patience(more=False) is None
+    assert held(clock, 1).due(more=False) == 0.0
+    assert held(clock, 0).due(more=False) is None
 
 
 def test_a_full_batch_does_not_wait(clock: ManualClock) -> None:
     acks = held(clock, 12)
     clock.advance(3.0)
-    assert acks.may_flush(more=True)
+    assert acks.due(more=True) == 0.0
     assert len(acks.take()) == 10
     assert len(acks) == 2
     acks.flushed()
-    assert not acks.may_flush(more=True)
-    assert acks.patience(more=True) == 5.0  # what is left begins to wait anew
+    assert acks.due(more=True) == 5.0  # what is left begins to wait anew
 
 
 def test_an_ordering_key_does_not_wait(clock: ManualClock) -> None:
-    acks = held(clock, 3)
+    acks = held(clock, 9)
     acks.add(deliveries(1, "key")[0])
-    assert acks.may_flush(more=True)
-    assert len(acks.take()) == 4
+    acks.add(deliveries(1, "key")[0])
+    assert len(acks.take()) == 10
+    acks.flushed()
+    assert acks.due(more=True) == 0.0
+    assert len(acks.take()) == 1
+    acks.flushed()
+    acks.add(deliveries(1)[0])
+    assert acks.due(more=True) == 5.0  # its key has gone
 
 
 def test_while_a_flush_is_under_way_the_next_gather(clock: ManualClock) -> None:
     acks = AckBatches(10, 0.0, clock, threading.Lock())
     acks.add(deliveries(1)[0])
-    assert acks.may_flush(more=True)
+    assert acks.due(more=True) == 0.0
     acks.take()
     acks.add(deliveries(1)[0])
-    assert not acks.may_flush(more=False)
-    assert acks.patience(more=False) is None
+    assert acks.due(more=False) is None
     for delivery in deliveries(9):
         acks.add(delivery)
-    assert acks.may_flush(more=False)
+    assert acks.due(more=False) == 0.0
     acks.flushed()
     acks.take()
-    assert not acks.may_flush(more=False)
+    assert acks.due(more=False) is None
 
 
 class Steps:
