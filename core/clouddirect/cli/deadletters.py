@@ -244,7 +244,7 @@ def _end(unread: Sequence[Unread], more: Sequence[str], outcomes: Sequence[Outco
         found = "not found, or just being looked at by somebody else"
         problems += [f"{name}: {found}" for name in missing]
     if problems:
-        raise _PartlyError("not all of it could be done:", problems)
+        raise _PartlyError("not all of it could be done", problems)
     return DONE
 
 
