@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Finding", "check_up"]
 
+log = logging.getLogger("clouddirect.orders")
 State = Literal["ok", "likely", "unverified", "failed"]
 _Check = Callable[[Connections], "CheckResult"]
 
@@ -134,9 +136,7 @@ def _jobs(settings: Settings, endpoints: Endpoints, stores: Stores, where: str) 
     opposite = {"send": "receive", "receive": "send", "read": "write", "write": "read"} if where else {}
 
     def connect() -> Connections:
-        return Connections(
-            endpoints, stores, observers=settings.observers, data_dir=settings.data_dir, where=where
-        )  # fmt: skip
+        return Connections(endpoints, stores, observers=settings.observers, data_dir=settings.data_dir, where=where)
 
     jobs = []
     for name, ours in _ENDPOINTS.items():
@@ -203,7 +203,10 @@ def _all_at_once(jobs: list[_Job], timeout: float) -> list[Finding]:
         try:
             found[place] = _done(job, connections)
         finally:
-            connections.close(_CLOSING)
+            try:
+                connections.close(_CLOSING)
+            except Exception as error:  # noqa: BLE001 - what was to be found out has been found out
+                log.warning("the connections of %s could not be closed (%s)", job.name, type(error).__name__)
 
     threads = [
         threading.Thread(target=work, args=(place, job), name=f"clouddirect-check-{job.name}", daemon=True)
