@@ -58,10 +58,13 @@ class Inbox:
         self._capacity = capacity
         self._owner = uuid.uuid4().hex
         self._finished = 0
+        self._handling: set[str] = set()  # what a handler of this process is at, at this moment
         journal.define("inbox", _SCHEMA)
 
-    def begin(self, key: str, message_id: str) -> Literal["new", "done", "elsewhere"]:
+    def begin(self, key: str, message_id: str, *, hold: bool = False) -> Literal["new", "done", "elsewhere"]:
         """Ask whether a message is to be handled, and take it on if so.
+
+        ``hold`` says that handling begins now: see `hold`.
 
         Returns:
             ``new``: handle it, then call `finish` or `give_up`. ``done``: it has been handled; acknowledge it.
@@ -80,17 +83,25 @@ class Inbox:
                 # a moment in the future: the clock has been set back since, and says nothing of how long it has been
                 age = now - datetime.fromisoformat(at)
                 waits = timedelta(0) <= age < _TAKE_OVER or owner == self._owner
-                if other != message_id and waits:
+                if (other != message_id and waits) or key in self._handling:
                     return "elsewhere"
                 connection.execute("DELETE FROM inbox WHERE key = ?", [key])
             self._insert(connection, key, message_id, now, done=False)
+            if hold:
+                self._handling.add(key)
         return "new"
+
+    def hold(self, key: str) -> None:
+        """Say that a message is being handled, until `finish` or `give_up`: no copy is new meanwhile, not even one
+        with the same message id, as brokers deliver now and then."""
+        self._handling.add(key)
 
     def finish(self, key: str) -> None:
         """Note that a message has been handled; on the disk when this returns.
 
         That holds too where another has taken it over meanwhile, and has given it up.
         """
+        self._handling.discard(key)
         with self._journal.write() as connection:
             if connection.execute("UPDATE inbox SET done = 1 WHERE key = ?", [key]).rowcount == 0:
                 self._insert(connection, key, "", self._clock.now(), done=True)
@@ -98,6 +109,7 @@ class Inbox:
 
     def give_up(self, key: str) -> None:
         """Note that a message was taken on and could not be handled: it will come again."""
+        self._handling.discard(key)
         with self._journal.write() as connection:
             connection.execute("DELETE FROM inbox WHERE key = ? AND NOT done AND owner = ?", [key, self._owner])
 

@@ -20,8 +20,8 @@ __all__ = ["Incoming", "Once", "give_back", "read_or_put_aside"]
 log = logging.getLogger("clouddirect.orders")
 T = TypeVar("T")
 
-#: Seconds after which a message comes again whose copy is being handled elsewhere.
-_ELSEWHERE = 5.0
+#: Seconds after which a message comes again whose copy is being handled elsewhere; each time counts as a delivery.
+_ELSEWHERE = 30.0
 
 #: The reason that an unreadable message is dead-lettered with.
 UNREADABLE = "unreadable"
@@ -42,11 +42,11 @@ class Once:
             self.inbox.give_up(self.key)
 
     @staticmethod
-    def begin(inbox: Inbox, value: Event | OrderResult, delivery: Delivery) -> Once | None:
+    def begin(inbox: Inbox, value: Event | OrderResult, delivery: Delivery, *, hold: bool = False) -> Once | None:
         """Take a message on; None if it is not to be handled now: handled before, and then acknowledged, or being
-        handled elsewhere, and then given back for a while."""
+        handled elsewhere, and then given back for a while. ``hold``: handling begins now."""
         key = inbox_key(value, delivery.message.body)
-        state = inbox.begin(key, delivery.message.id)
+        state = inbox.begin(key, delivery.message.id, hold=hold)
         if state == "new":
             return Once(inbox, key)
         log.info("message %s of %r is a repeat: %s", delivery.message.id, delivery.queue, state)
@@ -82,6 +82,8 @@ class Incoming(Generic[T]):
         return f"Incoming({self.value!r})"
 
     def __enter__(self) -> T:
+        if self._once is not None:
+            self._once.inbox.hold(self._once.key)
         self.delivery.keep_lease()
         self.delivery.__enter__()
         return self.value

@@ -122,7 +122,7 @@ class Ledger:
         """
         if order.order is None or order.order.local_id is None:
             return
-        local_id, asked = order.order.local_id, str(order.order_control_code or "NW")
+        local_id, asked = _storable(order.order.local_id), str(order.order_control_code or "NW")
         now = self._clock.now().isoformat()
         with self._journal.write() as connection:
             if asked == "NW":
@@ -155,23 +155,23 @@ class Ledger:
         stage = _BY_EVENT.get(type(event))
         if event.order_local_id is None or stage is None:
             return
-        refused = event.success is False
+        refused, local_id = event.success is False, _storable(event.order_local_id)
         with self._journal.write() as connection:
             now = self._clock.now().isoformat()
-            self._ensure(connection, event.order_local_id, now)
+            self._ensure(connection, local_id, now)
             if isinstance(event, ImageReceipt):
-                image = event.image_local_id or str(event.iris_image_id or event.transaction_id)
+                image = _storable(event.image_local_id or str(event.iris_image_id or event.transaction_id))
                 connection.execute(
                     "INSERT INTO order_images VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET taken = max(taken, ?)",
-                    [event.order_local_id, image, not refused, not refused],
+                    [local_id, image, not refused, not refused],
                 )
             elif refused and isinstance(event, OrderCreationReceipt):
                 connection.execute(
                     "UPDATE orders SET refusal = ? WHERE local_id = ?",
-                    [event.error_message or "no reason was given", event.order_local_id],
+                    [_storable(event.error_message or "no reason was given"), local_id],
                 )
                 stage = "refused"
-            self._advance(connection, event.order_local_id, stage, event.iris_order_id, now)
+            self._advance(connection, local_id, stage, event.iris_order_id, now)
 
     def result(self, result: OrderResult) -> None:
         """Note that a result has come."""
@@ -179,8 +179,9 @@ class Ledger:
             return
         with self._journal.write() as connection:
             now = self._clock.now().isoformat()
-            self._ensure(connection, result.order.local_id, now)
-            self._advance(connection, result.order.local_id, "result", result.order.patient_order_id, now)
+            local_id = _storable(result.order.local_id)
+            self._ensure(connection, local_id, now)
+            self._advance(connection, local_id, "result", result.order.patient_order_id, now)
 
     def order(self, local_id: str) -> TrackedOrder | None:
         """Return where an order stands; None if nothing is known of it."""
@@ -245,7 +246,7 @@ class Ledger:
             return None
         connection.execute("INSERT OR IGNORE INTO ledger_key VALUES (1, ?)", [os.urandom(32)])
         (key,) = connection.execute("SELECT key FROM ledger_key").fetchone()
-        return hmac.new(key, patient.encode(), hashlib.sha256).hexdigest()
+        return hmac.new(key, patient.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
 
     def _tracked(self, row: tuple[object, ...], now: datetime) -> TrackedOrder:
         (local_id, message_id, submitted_at, asked, asked_at, evaluations, named, iris_order_id, stage, stage_at,
@@ -283,3 +284,8 @@ class Ledger:
         if stage == "graded" and waited > self._patience.result:
             return "graded, but no result has come"
         return None
+
+
+def _storable(text: str) -> str:
+    """Text that a database takes: JSON may hold half a surrogate pair."""
+    return text.encode("utf-8", "replace").decode()

@@ -128,7 +128,8 @@ def _value(token: str, result: OrderResult, at: datetime) -> str:
 
 
 def _clean(value: str) -> str:
-    return _FORBIDDEN.sub("_", unicodedata.normalize("NFC", value))
+    encodable = value.encode("utf-8", "replace").decode()  # half a surrogate pair is in no name
+    return _FORBIDDEN.sub("_", unicodedata.normalize("NFC", encodable))
 
 
 def _part(name: str) -> str:

@@ -169,7 +169,14 @@ class Outbox:
             cursor = connection.execute(
                 "INSERT INTO outbox (message_id, endpoint, local_id, operation, body, accepted_at)"
                 " VALUES (?, ?, ?, ?, ?, ?)",
-                [message_id, endpoint, local_id, operation, body, now],
+                [
+                    message_id,
+                    endpoint,
+                    None if local_id is None else local_id.encode("utf-8", "replace").decode(),
+                    operation,
+                    body,
+                    now,
+                ],
             )
             seq = int(cursor.lastrowid or 0)
             for number, image in enumerate(images):

@@ -173,7 +173,7 @@ class ResultReceiver:
                     raise InvalidMessageError("the message cannot be read, and could not be dead-lettered either")
             elif not once:
                 handler(value)
-            elif (begun := Once.begin(self.inbox, value, delivery)) is not None:
+            elif (begun := Once.begin(self.inbox, value, delivery, hold=True)) is not None:
                 try:
                     handler(value)
                 except BaseException:

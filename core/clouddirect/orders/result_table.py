@@ -46,7 +46,7 @@ def append_results(path: str | os.PathLike[str], results: Iterable[OrderResult])
             if os.fstat(descriptor).st_size == 0:
                 writer.writerow(RESULT_HEADERS)
             writer.writerows(rows)
-            _append(descriptor, text.getvalue().encode())
+            _append(descriptor, text.getvalue().encode("utf-8", "replace"))
         finally:
             os.close(descriptor)
     except OSError as error:

@@ -78,6 +78,18 @@ def test_a_copy_is_taken_over_when_the_other_process_is_believed_dead(
         assert inbox.begin("a", "m2") == "elsewhere", "its own process knows better"
 
 
+def test_a_copy_with_the_same_message_id_waits_while_the_other_is_handled(inbox: Inbox, journal: Journal) -> None:
+    assert inbox.begin("a", "m1", hold=True) == "new"
+    assert inbox.begin("a", "m1", hold=True) == "elsewhere"
+    inbox.give_up("a")
+    assert inbox.begin("a", "m1") == "new"
+    assert inbox.begin("a", "m1") == "new", "handed over and never entered: it has come again"
+    inbox.hold("a")
+    assert inbox.begin("a", "m1") == "elsewhere"
+    inbox.finish("a")
+    assert inbox.begin("a", "m1") == "done"
+
+
 def test_a_handler_s_own_work_and_the_note_are_one_transaction(inbox: Inbox, journal: Journal) -> None:
     journal.define("theirs", "CREATE TABLE IF NOT EXISTS theirs (text TEXT)")
 

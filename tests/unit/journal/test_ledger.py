@@ -187,6 +187,15 @@ def test_it_knows_whether_it_is_the_same_patient_without_knowing_the_patient(led
         assert b"Canarysson" not in file.read_bytes()
 
 
+def test_half_a_surrogate_pair_is_stored(ledger: Ledger) -> None:
+    broken = "O\ud800"
+    ledger.submitted(request(local_id=broken, patient=broken), "m1")
+    ledger.event(event(OrderCreationReceipt, order_local_id=broken, success=False, error_message=broken))
+    ledger.event(event(ImageReceipt, order_local_id=broken, image_local_id=broken))
+    ledger.result(OrderResult(order=ResultOrder(local_id=broken)))
+    assert [(one.local_id, one.refusal) for one in ledger.orders()] == [("O?", "O?")]
+
+
 def test_it_is_pruned_by_age(ledger: Ledger, clock: ManualClock) -> None:
     ledger.submitted(request(local_id="old"), "m1")
     ledger.submitted(request(local_id="asked"), "m2")

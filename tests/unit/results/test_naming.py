@@ -78,6 +78,11 @@ def test_a_template_that_cannot_be_used_says_why(text: str, told: str) -> None:
     assert told in str(caught.value)
 
 
+def test_half_a_surrogate_pair_is_in_no_name() -> None:
+    result = a_result(order=ResultOrder(local_id="O\ud800"))
+    assert NamingTemplate("{orderLocalId}").path(result, AT) == PurePosixPath("O_")
+
+
 @pytest.mark.parametrize("local_id", [None, "", "  "])
 def test_a_token_without_a_value_is_an_error_that_names_it_and_no_patient(local_id: str | None) -> None:
     result = a_result(patient=ResultPatient(local_id=local_id, name=Name(first="CANARY", last="CANARY")))

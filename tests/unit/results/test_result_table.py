@@ -65,6 +65,12 @@ def test_an_empty_result_is_a_row_of_empty_cells(tmp_path: Path) -> None:
     assert second["Findings"] == "OD Missing: Prosthesis"
 
 
+def test_half_a_surrogate_pair_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    append_results(path, [read_result('{"Order": {"LocalId": "O\\ud800"}}')])
+    assert rows(path)[0]["Order Id"] == "O?"
+
+
 def test_rows_are_appended_under_one_header_by_their_owner_alone(tmp_path: Path) -> None:
     path = tmp_path / "results.csv"
     append_results(path, [read_result(BODY)])
