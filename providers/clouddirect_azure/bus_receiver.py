@@ -48,7 +48,8 @@ class Receiver(Worker):
         self._is_session = session
         self._line: Line | None = None
         self._session_ends: datetime | None = None
-        self.outstanding = 0  # deliveries that are neither settled nor lost; kept for sessions only
+        #: A session's deliveries that are neither settled nor lost. A deferred one is settled twice.
+        self.outstanding: set[Held] = set()
 
     # -- any thread -----------------------------------------------------------------------------------------
 
@@ -163,7 +164,8 @@ class Receiver(Worker):
             self._drop()
             translated = self._translate(error)
             raise translated from translated.__cause__
-        self.outstanding += len(came)
+        if self._is_session:
+            self.outstanding.update(came)
         return came
 
     def _gather(self, line: Line, count: int, ends: float, is_over: Callable[[], bool]) -> list[Held]:
@@ -228,7 +230,7 @@ class Receiver(Worker):
         for one in held:
             if one not in outcomes:
                 outcomes[one] = self._settle_by_token(one, how)
-        self.outstanding -= sum(outcomes[one] is None or isinstance(outcomes[one], LeaseLostError) for one in held)
+        self.outstanding -= {one for one in held if outcomes[one] is None or isinstance(outcomes[one], LeaseLostError)}
         return [outcomes[one] for one in held]
 
     def _read_answer(self, one: Held, how: Settlement, answer: Outcome) -> CloudDirectError | None:
@@ -281,7 +283,7 @@ class Receiver(Worker):
             except Exception as failure:  # noqa: BLE001 - translated
                 translated = self._failed(failure)
                 raise translated from translated.__cause__
-            self.outstanding -= len(here)
+            self.outstanding.difference_update(here)
             line.used = time.monotonic()
         return outcomes
 

@@ -250,3 +250,14 @@ def test_sessions_in_a_subscription(bus: ServiceBusServer, bus_brokers: BrokerMa
         assert (delivery.message.body, delivery.message.ordering_key) == (str(turn).encode(), "k")
         delivery.ack()
     assert broker.check("steps/mine", "receive").status == "likely"
+
+
+def test_a_session_goes_on_after_a_message_of_it_was_deferred(bus: ServiceBusServer, bus_brokers: BrokerMaker) -> None:
+    broker = bus_brokers(max_sessions=1)
+    _send(broker, "a", turns=2)
+    with _one(broker) as delivery:
+        broker.native.defer(delivery)
+    delivery = _one(broker)
+    assert delivery.message.body == b"a1"
+    delivery.ack()
+    assert bus.counts("ordered").deferred == 1
