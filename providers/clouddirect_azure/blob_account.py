@@ -49,7 +49,7 @@ class Account:
         url = options.account_url or ""
         key = options.account_key.get_secret_value() if options.account_key else None
         sas = options.sas_token.get_secret_value() if options.sas_token else None
-        return _checked(url, options.account_name or _name_in(url), key, sas)
+        return _checked(url, options.account_name, key, sas)
 
 
 def _from_connection_string(text: str) -> Account:
@@ -77,12 +77,15 @@ def _from_connection_string(text: str) -> Account:
             "credentials give account_url instead"
         )
     url, _, _ = url.partition("?")
-    return _checked(url.rstrip("/"), name or _name_in(url), key, None if key else (sas or "").removeprefix("?"))
+    return _checked(url.rstrip("/"), name, key, None if key else (sas or "").removeprefix("?"))
 
 
 def _checked(url: str, name: str | None, key: str | None, sas: str | None) -> Account:
-    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
-        raise ConfigurationError("connection_string is malformed: BlobEndpoint must be a URL with http or https")
+    if not _is_address(url):
+        raise ConfigurationError(
+            "connection_string is malformed: BlobEndpoint must be a URL with http or https, without user or password"
+        )
+    name = name or _name_in(url)
     if key is not None:
         if name is None:
             raise ConfigurationError(
@@ -95,6 +98,15 @@ def _checked(url: str, name: str | None, key: str | None, sas: str | None) -> Ac
     if key is None and sas is None and urlsplit(url).scheme != "https":
         raise ConfigurationError("Entra tokens are sent over https only; account_url begins with http")
     return Account(url, name, key, sas)
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises, as urlsplit does, for what is none
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc
 
 
 def _name_in(url: str) -> str | None:

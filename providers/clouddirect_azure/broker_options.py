@@ -59,9 +59,9 @@ def parse_connection_string(text: str) -> BusAddress:
         if not separator or known is None:
             raise ValueError(f"part {number} (between semicolons) is not one that Service Bus knows")
         parts[known] = value.strip()
-    endpoint = urlsplit(parts.get("Endpoint", ""))
-    if not endpoint.netloc:
-        raise ValueError("the address, sb:// and the host name of the namespace, is missing")
+    host = _host_in(parts.get("Endpoint", ""))
+    if host is None:
+        raise ValueError("the address, sb:// and the host name of the namespace, is missing or malformed")
     key_name, key = parts.get("SharedAccessKeyName"), parts.get("SharedAccessKey")
     signature = parts.get("SharedAccessSignature")
     if key and not key_name:
@@ -75,7 +75,7 @@ def parse_connection_string(text: str) -> BusAddress:
     if signature:
         _check_signature(signature)
     return BusAddress(
-        host=endpoint.netloc,
+        host=host,
         entity=parts.get("EntityPath") or None,
         key_name=key_name or None,
         key=key or None,
@@ -215,6 +215,14 @@ class AzureBrokerOptions(BaseModel):
     def deduplicates(self, entity: str) -> bool:
         """Whether the queue or topic of this name drops a repeated message id."""
         return _matches(self.deduplication, entity)
+
+
+def _host_in(endpoint: str) -> str | None:
+    try:
+        netloc = urlsplit(endpoint).netloc
+    except ValueError:
+        return None
+    return netloc if re.fullmatch(r"[A-Za-z0-9._-]+(:\d+)?", netloc) else None
 
 
 def _check_signature(text: str) -> None:

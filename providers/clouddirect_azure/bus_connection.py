@@ -80,7 +80,8 @@ class Connector:
         """What must show nowhere."""
         found = [self._address.key, self._address.signature]
         if self._options.proxy is not None:
-            found.append(urlsplit(self._options.proxy.get_secret_value()).password)
+            password = urlsplit(self._options.proxy.get_secret_value()).password
+            found += [password, unquote(password or "")]
         if self._options.connection_string is not None:
             found.append(self._options.connection_string.get_secret_value())
         return tuple(secret for secret in found if secret)

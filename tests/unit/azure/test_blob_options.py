@@ -89,6 +89,12 @@ def test_refused_options(given: dict[str, Any], says: str) -> None:
         ({"connection_string": f"BlobEndpoint={_URL}"}, "no credential"),
         ({"connection_string": f"AccountName=acme;{_KEY[:-2]}"}, "malformed"),
         ({"connection_string": f"BlobEndpoint=acme;SharedAccessSignature={_SAS}"}, "BlobEndpoint"),
+        ({"connection_string": f"BlobEndpoint=https://[acme;SharedAccessSignature={_SAS}"}, "BlobEndpoint"),
+        ({"connection_string": f"BlobEndpoint=https://acme:port;SharedAccessSignature={_SAS}"}, "BlobEndpoint"),
+        (
+            {"connection_string": f"BlobEndpoint=https://user:{_KEY[:-2]}@acme;SharedAccessSignature={_SAS}"},
+            "BlobEndpoint",
+        ),
         ({"connection_string": "AccountName=acme;AccountKey=no base64 at all"}, "base64"),
         ({"account_url": "https://blobs.acme.example", "account_key": _KEY}, "account_name"),
         ({"account_url": "http://acme.blob.core.windows.net"}, "https only"),
