@@ -6,10 +6,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from clouddirect.orders.checkup import Finding, check_up
     from clouddirect.orders.client import CloudDirect, SentGrading, Submission
     from clouddirect.orders.csv_import import CsvImport, CsvReport, CsvRow
     from clouddirect.orders.csv_mapping import CsvMapping
     from clouddirect.orders.csv_reading import RowProblem
+    from clouddirect.orders.dead_letters import DeadLetter, DeadLetters
     from clouddirect.orders.images import ImageFile, ImageProgress, UploadedImage
     from clouddirect.orders.incoming import Incoming
     from clouddirect.orders.naming import NamingTemplate
@@ -23,6 +25,9 @@ __all__ = [
     "CsvMapping",
     "CsvReport",
     "CsvRow",
+    "DeadLetter",
+    "DeadLetters",
+    "Finding",
     "ImageFile",
     "ImageProgress",
     "Incoming",
@@ -33,6 +38,7 @@ __all__ = [
     "Submission",
     "UploadedImage",
     "append_results",
+    "check_up",
     "save_message",
     "save_report",
 ]
@@ -44,6 +50,9 @@ _HOMES = {
     "CsvMapping": "csv_mapping",
     "CsvReport": "csv_import",
     "CsvRow": "csv_import",
+    "DeadLetter": "dead_letters",
+    "DeadLetters": "dead_letters",
+    "Finding": "checkup",
     "ImageFile": "images",
     "ImageProgress": "images",
     "Incoming": "incoming",
@@ -54,6 +63,7 @@ _HOMES = {
     "Submission": "client",
     "UploadedImage": "images",
     "append_results": "result_table",
+    "check_up": "checkup",
     "save_message": "reports",
     "save_report": "reports",
 }
