@@ -192,6 +192,19 @@ def test_a_forked_child_sends_what_it_accepts(place: Place, new_order: Any) -> N
     assert len(place.orders()) == 2
 
 
+def test_an_endpoint_that_is_away_slows_no_other(place: Place, new_order: Any) -> None:
+    place.comes()
+    away = {"provider": "local", "path": str(place.far / "no" / "q.db"), "queue": "gradings"}
+    settings = place.settings()
+    endpoints = {"orders": {"provider": "local", "path": str(place.far / "q.db"), "queue": "orders"}, "gradings": away}
+    grading = GradingSubmission(local_id="ORD-1", od=EyeSideGrading(gradable=False, ungradable_reasons=["Too dark"]))
+    with CloudDirect(place.settings(endpoints=endpoints, outbox=settings.outbox.model_dump())) as client:
+        assert client.submit_grading(grading).receipt is None
+        for number in range(3):
+            assert client.submit(order(new_order, number)).receipt is not None
+        assert [one.endpoint for one in client.outbox.waiting()] == ["gradings"]
+
+
 @pytest.fixture
 def bus(tmp_path: Path) -> Iterator[tuple[Settings, TcpLine, Any]]:
     """A client of a Service Bus behind a line."""

@@ -36,11 +36,16 @@ class App:
         log.info("settings come from %s and the environment", found.absolute() if found else "no file")
         return load_settings(self.config)
 
-    def client(self) -> CloudDirect:
-        """Make a client from the settings; raises like `settings`."""
-        from clouddirect.orders.client import CloudDirect
+    def client(self, *, sends: bool = True) -> CloudDirect:
+        """Make a client from the settings; raises like `settings`.
 
-        return CloudDirect(self.settings())
+        With ``sends`` false it leaves the outbox alone, rather than begin to send what is in it.
+        """
+        from clouddirect.orders.client import CloudDirect
+        from clouddirect.settings import OutboxSettings
+
+        settings = self.settings()
+        return CloudDirect(settings if sends else settings.model_copy(update={"outbox": OutboxSettings()}))
 
 
 pass_app = click.make_pass_decorator(App)

@@ -8,7 +8,7 @@ import click
 
 from clouddirect.cli.app import App, json_option, pass_app
 from clouddirect.cli.exits import DONE
-from clouddirect.cli.ordering import Shown, force_option, partly, refuse
+from clouddirect.cli.ordering import Shown, force_option, partly, refuse, refuse_repeats
 from clouddirect.errors import CloudDirectError
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def _send(
             OrderRequest(order=Order(local_id=local_id), site=Site(local_id=site) if site else None)
             for local_id in local_ids
         ]
+        refuse_repeats(local_ids, local_ids)
         refuse(local_ids, [client.check(request, operation=operation) for request in requests], force)
         send = client.cancel if operation == OrderControlCode.CA else client.resend_results
         shown = Shown(as_json)

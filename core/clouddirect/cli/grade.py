@@ -8,7 +8,7 @@ import click
 
 from clouddirect.cli.app import App, json_option, pass_app, read_file
 from clouddirect.cli.exits import DONE, InputError
-from clouddirect.cli.ordering import force_option, partly, refuse
+from clouddirect.cli.ordering import force_option, partly, refuse, refuse_repeats
 from clouddirect.cli.output import Rows, emit_json
 from clouddirect.errors import CloudDirectError, InvalidMessageError
 
@@ -39,6 +39,7 @@ def grade(app: App, files: tuple[str, ...], force: bool, dry_run: bool, as_json:
     with app.client() as client:
         gradings = [_read(file) for file in files]
         found = [client.check_grading(grading) for grading in gradings]
+        refuse_repeats(files, [grading.local_id for grading in gradings])
         refuse(files, found, force or dry_run)
         for number, (file, grading) in enumerate(zip(files, gradings, strict=True)):
             message_id, waiting, warnings = None, False, found[number]

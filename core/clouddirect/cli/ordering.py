@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from clouddirect.orders.models import OrderRequest, Problem
     from clouddirect.orders.sending import Submission
 
-__all__ = ["OrderFile", "Shown", "force_option", "image_option", "partly", "read_orders", "refuse"]
+__all__ = ["OrderFile", "Shown", "force_option", "image_option", "partly", "read_orders", "refuse", "refuse_repeats"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 _EYES = ("OD", "OS")
@@ -94,6 +94,16 @@ def refuse(names: Sequence[str], found: Sequence[Sequence[Problem]], force: bool
         ]
         if details and not (force and severity == "warning"):
             raise InputError(text, details)
+
+
+def refuse_repeats(names: Sequence[str], local_ids: Sequence[str | None]) -> None:
+    """Raise InputError when two requests name the same order: the second would be sent as another one."""
+    seen: dict[str, str] = {}
+    for name, local_id in zip(names, local_ids, strict=True):
+        if local_id is not None and local_id in seen:
+            raise InputError(f"nothing was sent; {seen[local_id]} and {name} name the same order: {local_id}")
+        if local_id is not None:
+            seen[local_id] = name
 
 
 def partly(error: CloudDirectError, name: str, sent: int, total: int) -> CloudDirectError:

@@ -18,14 +18,6 @@ __all__ = ["outbox"]
 _SEQS = click.argument("numbers", nargs=-1, type=int, metavar="[NUMBER]...")
 
 
-def _client(app: App) -> CloudDirect:
-    """A client that leaves the outbox alone until it is told to send."""
-    from clouddirect.orders.client import CloudDirect
-    from clouddirect.settings import OutboxSettings
-
-    return CloudDirect(app.settings().model_copy(update={"outbox": OutboxSettings()}))
-
-
 @click.group("outbox", short_help="See and send what waits to be sent.")
 def outbox() -> None:
     """Orders that were accepted, with their images, and that the broker has not confirmed yet.
@@ -46,7 +38,7 @@ def list_waiting(app: App, as_json: bool) -> int:
     number on hold that it waits for.
     """
     rows = Rows([("No", 5), ("Accepted", 14), ("Order", 36), ("What", 12), ("State", None)])
-    with _client(app) as client:
+    with app.client(sends=False) as client:
         for one in client.outbox.waiting():
             if as_json:
                 emit_json({
@@ -70,7 +62,7 @@ def flush(app: App, as_json: bool) -> int:
 
     With --json, one line: {"sent", "held", "left", "busy", "errors"}. "busy": another process is at it already.
     """
-    with _client(app) as client:
+    with app.client(sends=False) as client:
         report = client.flush_outbox()
         waiting = client.outbox.waiting()
     left, behind = len(waiting), [one for one in waiting if one.behind is not None and not one.held]
@@ -97,7 +89,7 @@ def retry(app: App, numbers: tuple[int, ...], as_json: bool) -> int:
 
     With --json, one line: {"retried"}.
     """
-    with _client(app) as client:
+    with app.client(sends=False) as client:
         _refuse_unknown(client, numbers, "retried")
         retried = client.outbox.retry(numbers or None)
     emit_json({"retried": retried}) if as_json else emit(f"{retried} will be tried again")
@@ -115,7 +107,7 @@ def discard(app: App, numbers: tuple[int, ...], as_json: bool) -> int:
     """
     if not numbers:
         raise click.UsageError("say which: the NUMBERs are in clouddirect outbox list")
-    with _client(app) as client:
+    with app.client(sends=False) as client:
         _refuse_unknown(client, numbers, "discarded")
         discarded = client.outbox.discard(numbers)
     emit_json({"discarded": discarded}) if as_json else emit(f"{discarded} discarded")

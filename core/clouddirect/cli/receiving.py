@@ -87,6 +87,6 @@ def receive(
             if arrived == limit:
                 return
 
-    with app.client() as client:
+    with app.client(sends=False) as client:
         interrupted = run_until_interrupted(work, client.stop)
     return DONE if arrived or (follow and interrupted) else NOTHING_ARRIVED

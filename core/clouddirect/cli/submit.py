@@ -10,13 +10,22 @@ import click
 from clouddirect.cli.app import App, json_option, pass_app
 from clouddirect.cli.bulk import csv_options, submit_csv
 from clouddirect.cli.exits import DONE
-from clouddirect.cli.ordering import OrderFile, Shown, force_option, image_option, partly, read_orders, refuse
+from clouddirect.cli.ordering import (
+    OrderFile,
+    Shown,
+    force_option,
+    image_option,
+    partly,
+    read_orders,
+    refuse,
+    refuse_repeats,
+)
 from clouddirect.cli.progress import upload_progress
 from clouddirect.errors import CloudDirectError
 
 if TYPE_CHECKING:
     from clouddirect.orders.images import ImageFile
-    from clouddirect.orders.models import Problem
+    from clouddirect.orders.models import OrderRequest, Problem
     from clouddirect.orders.sending import Submission
 
 __all__ = ["change", "submit"]
@@ -97,6 +106,13 @@ def change(
         )  # fmt: skip
 
 
+def _what(order: OrderRequest) -> str | None:
+    """The order's id and what is asked of it: a new order and its cancellation may go together."""
+    if order.order is None or order.order.local_id is None:
+        return None
+    return f"{order.order.local_id} ({order.order_control_code or 'NW'})"
+
+
 def _send(
     orders: Sequence[OrderFile],
     found: Sequence[Sequence[Problem]],
@@ -105,7 +121,9 @@ def _send(
     as_json: bool,
     send: Callable[[OrderFile, Any], Submission],
 ) -> int:
-    refuse([order.name for order in orders], found, force or dry_run)
+    names = [order.name for order in orders]
+    refuse_repeats(names, [_what(order.order) for order in orders])
+    refuse(names, found, force or dry_run)
     shown = Shown(as_json)
     if dry_run:
         for order, problems in zip(orders, found, strict=True):

@@ -39,7 +39,7 @@ def track(app: App, local_ids: tuple[str, ...], overdue: bool, as_json: bool, sh
     With --json, one line an order: {"local_id", "stage", "since", "submitted_at", "asked", "evaluations", "message_id",
     "iris_order_id", "images": {"named", "taken", "refused"}, "refusal", "overdue"}.
     """
-    with app.client() as client:
+    with app.client(sends=False) as client:
         found = _tracked(client, local_ids, overdue)
     rows = Rows(_COLUMNS)
     for one in found:
@@ -88,7 +88,7 @@ def watch(
                 live.update(_table(_tracked(client, local_ids, overdue), show_patient_data), refresh=True)
                 stopping.wait(every)
 
-    with app.client() as client:
+    with app.client(sends=False) as client:
         run_until_interrupted(work, stopping.set)
     return DONE
 

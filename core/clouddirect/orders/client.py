@@ -87,6 +87,8 @@ class CloudDirect(OrderSender, ResultReceiver):
             self._flusher.stop(timeout)
         self._stopping.set()
         self._connections.close(timeout)
+        if self._flusher is not None:
+            self._flusher.join(timeout)
         self._journal.close()
 
     def __enter__(self) -> Self:

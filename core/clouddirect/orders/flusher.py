@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from clouddirect.errors import CloudDirectError
@@ -23,6 +23,8 @@ log = logging.getLogger("clouddirect.orders")
 
 #: Seconds between attempts while an endpoint cannot be used: at first, and at most.
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
+#: Stands among the endpoints for the journal, when that cannot be read or written.
+_JOURNAL = ""
 
 
 class ClientDestination(Destination):
@@ -64,11 +66,14 @@ class Flusher:
         self._expected: set[str] = set()
         self._receipts: dict[str, SendReceipt] = {}
         self._refusals: dict[str, CloudDirectError] = {}
-        #: Whether an endpoint is known to be away, and whether sending takes longer than its senders should wait.
-        self._stuck = self._slow = False
+        #: The endpoints that could not be used, each with how often in a row, and when it is tried again; the journal
+        #: itself is the one without a name.
+        self._away: dict[str, tuple[int, float]] = {}
+        #: Whether sending takes longer than senders should wait.
+        self._slow = False
 
     def wake(self) -> None:
-        """Have the outbox looked at soon, unless an endpoint is known to be away: that has its own pace."""
+        """Have the outbox looked at soon; an endpoint that is known to be away has a pace of its own."""
         with self._condition:
             if self._stopping.is_set():
                 return
@@ -100,16 +105,16 @@ class Flusher:
             self._expected.discard(message_id)
             raise
         self.wake()
-        return self._receipt(message_id)
+        return self._receipt(message_id, endpoint)
 
-    def _receipt(self, message_id: str) -> SendReceipt | None:
+    def _receipt(self, message_id: str, endpoint: str) -> SendReceipt | None:
         """Wait for the confirmation; not at all if others wait already."""
         ends = self._clock.monotonic() + self._patience
         with self._condition:
             try:
                 while message_id not in self._receipts and message_id not in self._refusals:
                     left = ends - self._clock.monotonic()
-                    if self._stuck or self._slow or self._stopping.is_set():
+                    if self._away.keys() & {endpoint, _JOURNAL} or self._slow or self._stopping.is_set():
                         return None
                     if left <= 0:
                         self._slow = True  # who comes next need not wait as well
@@ -127,7 +132,7 @@ class Flusher:
         """Send what can be sent within ``timeout`` seconds, and end the thread. What is left stays in the outbox."""
         ends = self._clock.monotonic() + timeout
         with self._condition:
-            while self._thread is not None and self._done < self._wanted and not self._stuck:
+            while self._thread is not None and self._done < self._wanted and _JOURNAL not in self._away:
                 left = ends - self._clock.monotonic()
                 if left <= 0:
                     break
@@ -139,31 +144,46 @@ class Flusher:
         if thread is not None:
             thread.join(max(1.0, ends - self._clock.monotonic()))
 
+    def join(self, timeout: float) -> None:
+        """Wait for the end of a send that outlasted `stop`: what it has confirmed is to be noted."""
+        if self._thread is not None:
+            self._thread.join(timeout)
+
     def _run(self) -> None:
-        failures = 0
         while not self._stopping.is_set():
             with self._condition:
-                target = self._wanted
-            report = self._flush()
-            failures = failures + 1 if report is None or report.errors else 0
+                target, now = self._wanted, self._clock.monotonic()
+                skipped = {endpoint for endpoint, (_, until) in self._away.items() if until > now}
+            report = self._flush(skipped)
             with self._condition:
-                for one, error in report.held if report else []:
-                    if one.message_id in self._expected:
-                        self._refusals[one.message_id] = _on_hold(one, error)
-                self._done = target
-                self._stuck, self._slow = failures > 0, False
-                self._condition.notify_all()
-            if failures:
-                pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(failures - 1, 10))
-                self._stopping.wait(random.uniform(0.5, 1) * pause)
-            else:
-                # another process may have left something when it ended, or may be flushing at this moment
+                self._learn(report, skipped)
                 busy = report is not None and report.busy
-                self._stopping.wait_for(lambda: self._wanted > self._done, 1.0 if busy else _LONGEST_PAUSE)
+                self._done = self._done if busy else target
+                due = min((until for _, until in self._away.values()), default=now + _LONGEST_PAUSE)
+                self._condition.notify_all()
+            if busy or report is None:  # another process is flushing, or nothing can be done before the pause is over
+                self._stopping.wait(1.0 if busy else max(0.0, due - self._clock.monotonic()))
+            else:  # looks now and then by itself: another process may have left something when it ended
+                self._stopping.wait_for(lambda: self._wanted > self._done, max(0.0, due - self._clock.monotonic()))
 
-    def _flush(self) -> FlushReport | None:
+    def _learn(self, report: FlushReport | None, skipped: Collection[str]) -> None:
+        """Take in what a flush has told. Caller holds the lock."""
+        self._slow = False
+        for one, error in report.held if report else []:
+            if one.message_id in self._expected:
+                self._refusals[one.message_id] = _on_hold(one, error)
+        failed = {_JOURNAL} if report is None else set(report.errors)
+        kept = {endpoint: self._away[endpoint] for endpoint in skipped if endpoint in self._away}
+        for endpoint in failed:
+            failures = self._away.get(endpoint, (0, 0.0))[0] + 1
+            pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(failures - 1, 10)) * random.uniform(0.5, 1)
+            kept[endpoint] = (failures, self._clock.monotonic() + pause)
+        if report is None or not report.busy:
+            self._away = kept
+
+    def _flush(self, skip: Collection[str]) -> FlushReport | None:
         try:
-            return self._outbox.flush(self._destination, self._confirmed, self._stopping.is_set)
+            return self._outbox.flush(self._destination, self._confirmed, self._stopping.is_set, skip)
         except CloudDirectError as error:
             log.error("the outbox cannot be flushed: %s", error)
         except Exception as error:  # noqa: BLE001 - the thread must live on; what it was to send is not lost

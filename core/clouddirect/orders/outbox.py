@@ -13,11 +13,12 @@ goes to the same endpoint until the next flush.
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -61,7 +62,7 @@ CREATE INDEX IF NOT EXISTS outbox_held ON outbox (local_id, endpoint, seq) WHERE
 #: The next one to send: none before which another of the same order is on hold.
 _NEXT = """
 SELECT seq, message_id, endpoint, local_id, operation, accepted_at, attempts, error, held FROM outbox AS one
-WHERE NOT held AND seq > ? AND NOT EXISTS (
+WHERE NOT held AND seq > ? AND endpoint NOT IN (SELECT value FROM json_each(?)) AND NOT EXISTS (
   SELECT 1 FROM outbox AS before
   WHERE before.held AND before.seq < one.seq AND before.local_id = one.local_id AND before.endpoint = one.endpoint
 ) ORDER BY seq LIMIT 1
@@ -185,7 +186,7 @@ class Outbox:
 
     def flush(
         self, destination: Destination, sent: Callable[[str, SendReceipt], None] | None = None,
-        stopping: Callable[[], bool] = lambda: False,
+        stopping: Callable[[], bool] = lambda: False, skip: Collection[str] = (),
     ) -> FlushReport:  # fmt: skip
         """Send what waits, in order, until all is sent or every endpoint has failed.
 
@@ -193,6 +194,7 @@ class Outbox:
             destination: where to.
             sent: called with the id and the receipt of each message that was confirmed.
             stopping: asked before each message; True ends the flush.
+            skip: endpoints that are known to be away, and not tried.
 
         Raises:
             UnavailableError: the journal cannot be read or written.
@@ -203,10 +205,8 @@ class Outbox:
                 report.busy = True
                 return report
             last = 0
-            while not stopping() and (one := self._next(last)) is not None:
+            while not stopping() and (one := self._next(last, [*skip, *report.errors])) is not None:
                 last = one.seq
-                if one.endpoint in report.errors:
-                    continue
                 try:
                     receipt = self._deliver(one, destination)
                 except _OWN_FAULT as error:
@@ -258,9 +258,9 @@ class Outbox:
 
     # -- inside ---------------------------------------------------------------------------------------------
 
-    def _next(self, after: int) -> Waiting | None:
+    def _next(self, after: int, skip: Sequence[str]) -> Waiting | None:
         with self._journal.read() as connection:
-            row = connection.execute(_NEXT, [after]).fetchone()
+            row = connection.execute(_NEXT, [after, json.dumps(skip)]).fetchone()
         return None if row is None else _waiting((*row, 0, None))
 
     def _deliver(self, one: Waiting, destination: Destination) -> SendReceipt | None:

@@ -70,6 +70,15 @@ def test_an_empty_id_is_refused_before_anything_is_sent(run: Run, far: FarSide) 
     assert "Order.LocalId" in ran.err
 
 
+def test_the_same_order_twice_in_one_command_is_refused(run: Run, far: FarSide, write: Write, order: Any) -> None:
+    path = write("order.json", order)
+    for ran in (run("submit", path, path), run("cancel", "ORD-1", "ORD-1")):
+        assert ran.code == 2
+        assert "name the same order: ORD-1" in ran.err
+    assert far.take("orders") == []
+    assert run("submit", path, write("cancel.json", order | {"OrderControlCode": "CA"})).code == 0
+
+
 def test_warnings_refuse_unless_forced_and_errors_always(run: Run, far: FarSide, write: Write, order: Any) -> None:
     doubtful = order | {"OrderingProvider": {"NPI": "1234567890"}}
     path = write("doubtful.json", doubtful)

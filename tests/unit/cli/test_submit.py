@@ -138,8 +138,10 @@ def test_a_failure_tells_how_many_were_sent(
     run: Run, far: FarSide, write: Write, order: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CLOUDDIRECT_ENDPOINTS__ORDERS__MAX_MESSAGE_BYTES", "1000")
-    small, large = write("small.json", order), write("large.json", order | {"Extra": "x" * 2000})
-    ran = run("submit", "--json", small, large, small)
+    small = write("small.json", order)
+    large = write("large.json", order | {"Extra": "x" * 2000, "Order": {**order["Order"], "LocalId": "ORD-2"}})
+    last = write("last.json", order | {"Order": {**order["Order"], "LocalId": "ORD-3"}})
+    ran = run("submit", "--json", small, large, last)
     assert ran.code == 1
     assert [line["file"] for line in ran.lines] == [str(small)]
     told = json.loads(ran.err)["error"]

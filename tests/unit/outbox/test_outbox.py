@@ -257,5 +257,5 @@ def test_it_is_told_what_a_message_waits_for(outbox: Outbox, far: Far) -> None:
 def test_looking_for_the_next_one_reads_no_other_that_waits(outbox: Outbox, journal: Journal) -> None:
     """Else an outage with thousands of orders costs minutes for each attempt."""
     with journal.read() as connection:
-        plan = [str(row[3]) for row in connection.execute(f"EXPLAIN QUERY PLAN {module._NEXT}", [0])]
+        plan = [str(row[3]) for row in connection.execute(f"EXPLAIN QUERY PLAN {module._NEXT}", [0, "[]"])]
     assert any("before" in step and "outbox_held (local_id=? AND endpoint=? AND seq<?)" in step for step in plan), plan
