@@ -22,18 +22,25 @@ from click.testing import CliRunner
 
 from clouddirect.cli import cli
 from clouddirect.errors import CloudDirectError
+from clouddirect.messaging import Message
+from clouddirect.orders.connections import Connections
 from clouddirect.orders.models import GradingSubmission, OrderEvent, OrderRequest, OrderResult, WireModel
 from clouddirect.orders.models.tables import table_of
 from clouddirect.plugins import load_provider
+from clouddirect.settings import Settings
 from emulators.clouds import CLIENT_GUID, to_toml
 
-__all__ = ["BORN", "Canary", "PATIENT", "event", "filled", "grading", "order", "result", "secrets_in"]
+__all__ = [
+    "BORN", "Canary", "FarSide", "PATIENT", "PICTURE", "event", "filled", "grading", "modes", "nothing_there", "order",
+    "result", "secrets_in",
+]  # fmt: skip
 
 #: Stands wherever a text may say who a patient is. In two parts: a traceback shows lines of this file, too.
 PATIENT = "Canary" + "sson"
 #: Stands wherever a date may say so.
 BORN = "1937-03-" + "17"
 BORN_IN = BORN[:4]
+PICTURE = b"\xff\xd8" + bytes(5000)
 
 
 def filled(cls: type[WireModel]) -> dict[str, Any]:
@@ -118,7 +125,7 @@ class Canary:
     @property
     def wait(self) -> tuple[str, str]:
         """How long a command waits for what has been sent."""
-        return ("--wait", "0.1" if self.values["endpoints"]["orders"]["provider"] == "local" else "3")
+        return ("--wait", "0.1" if self.values["endpoints"]["orders"]["provider"] == "local" else "1.5")
 
     # -- running ----------------------------------------------------------------------------------------------
 
@@ -228,6 +235,45 @@ class Canary:
                 for settings in side[kind].values():
                     change(kind, settings)
         return values
+
+
+class FarSide:
+    """The platform's side of the queues and stores."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        settings = Settings.of(values)
+        sandbox = settings.sandbox
+        self._connections = Connections(sandbox.endpoints, sandbox.stores, data_dir=settings.data_dir, where="sandbox.")
+
+    def send(self, name: str, *bodies: Any) -> None:
+        """Send messages: JSON, or bytes as they are."""
+        queue = self._connections.queue(name)
+        for body in bodies:
+            raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+            queue.broker.send(queue.name, Message(body=raw, attributes={"From": PATIENT}))
+
+    def take(self, name: str, wait: float = 3.0) -> list[bytes]:
+        """Take what has come."""
+        queue = self._connections.queue(name)
+        found = queue.broker.receive(queue.name, 10, wait=wait)
+        queue.broker.ack_many(found)
+        return [one.message.body for one in found]
+
+    def share(self, key: str) -> None:
+        """Put a shared image into its store."""
+        store = self._connections.store("shared_images").store
+        store.put(key, PICTURE, content_type="image/jpeg", metadata={"patient": PATIENT, "born": BORN})
+
+    def close(self) -> None:
+        self._connections.close()
+
+
+def nothing_there(kind: str, settings: dict[str, Any]) -> None:
+    """Name a queue or a container that is not there."""
+    settings["queue" if kind == "endpoints" else "container"] += "-none"
+    for part in (settings, settings.get("dead_letter_receive", {})):
+        if "create" in part:
+            part["create"] = False
 
 
 class _Listener(logging.Handler):

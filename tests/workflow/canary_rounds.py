@@ -12,15 +12,13 @@ from typing import Any
 
 from clouddirect.messaging import Message
 from clouddirect.orders import CloudDirect
-from clouddirect.orders.connections import Connections
 from clouddirect.orders.csv_columns import COLUMNS
 from clouddirect.settings import Settings
 from emulators.clouds import CLIENT_GUID
-from workflow.canary import BORN, PATIENT, Canary, event, grading, order, result
+from workflow.canary import BORN, PATIENT, PICTURE, Canary, FarSide, event, grading, nothing_there, order, result
 
-__all__ = ["FarSide", "PICTURE", "ROUNDS", "Round", "STANDARD", "nothing_there"]
+__all__ = ["ROUNDS", "Round", "STANDARD"]
 
-PICTURE = b"\xff\xd8" + bytes(5000)
 #: Bodies that are no message, each with the patient in it.
 UNREADABLE = (
     PATIENT.encode(), f'["{PATIENT}"]'.encode(), f'{{"PatientLocalId": "{PATIENT}'.encode(),
@@ -30,46 +28,7 @@ UNREADABLE = (
 )  # fmt: skip
 
 
-class FarSide:
-    """The platform's side of the queues and stores."""
-
-    def __init__(self, values: dict[str, Any]) -> None:
-        settings = Settings.of(values)
-        sandbox = settings.sandbox
-        self._connections = Connections(sandbox.endpoints, sandbox.stores, data_dir=settings.data_dir, where="sandbox.")
-
-    def send(self, name: str, *bodies: Any) -> None:
-        """Send messages: JSON, or bytes as they are."""
-        queue = self._connections.queue(name)
-        for body in bodies:
-            raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-            queue.broker.send(queue.name, Message(body=raw, attributes={"From": PATIENT}))
-
-    def take(self, name: str, wait: float = 3.0) -> list[bytes]:
-        """Take what has come."""
-        queue = self._connections.queue(name)
-        found = queue.broker.receive(queue.name, 10, wait=wait)
-        queue.broker.ack_many(found)
-        return [one.message.body for one in found]
-
-    def share(self, key: str) -> None:
-        """Put a shared image into its store."""
-        store = self._connections.store("shared_images").store
-        store.put(key, PICTURE, content_type="image/jpeg", metadata={"patient": PATIENT, "born": BORN})
-
-    def close(self) -> None:
-        self._connections.close()
-
-
 Round = Callable[[Canary, FarSide], object]
-
-
-def nothing_there(kind: str, settings: dict[str, Any]) -> None:
-    """Name a queue or a container that is not there."""
-    settings["queue" if kind == "endpoints" else "container"] += "-none"
-    for part in (settings, settings.get("dead_letter_receive", {})):
-        if "create" in part:
-            part["create"] = False
 
 
 def _orders(canary: Canary, command: str, code: str) -> None:

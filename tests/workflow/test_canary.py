@@ -17,8 +17,8 @@ import pytest
 
 from clouddirect.cli import cli
 from emulators.clouds import CLOUDS, Cloud, both_sides, to_toml
-from workflow.canary import PATIENT, Canary, modes, secrets_in
-from workflow.canary_rounds import PICTURE, ROUNDS, STANDARD, FarSide, Round, grading, nothing_there, order
+from workflow.canary import PATIENT, PICTURE, Canary, FarSide, grading, modes, nothing_there, order, secrets_in
+from workflow.canary_rounds import ROUNDS, STANDARD, Round
 
 #: Run over these; over the other clouds with ``--long``.
 PROVIDERS = [
@@ -136,7 +136,7 @@ def unknown_option(kind: str, settings: dict[str, Any]) -> None:
 
 
 def wrong_place(kind: str, settings: dict[str, Any]) -> None:
-    settings["create" if settings["provider"] == "local" else "provider"] = MISPLACED
+    settings["dead_letter_send" if kind == "endpoints" else "part_size"] = [MISPLACED]
 
 
 #: Wrong settings, which every command that needs some meets; and settings that services object to.
