@@ -97,8 +97,8 @@ class Ministack:
 @contextmanager
 def ministack(*, auth: bool = False) -> Iterator[Ministack]:
     """Run a server; with ``auth`` it checks signatures and enforces IAM policies."""
-    port = free_port()
     python = python_environment("ministack", f"ministack=={VERSION}")
+    port = free_port()
     environment = {
         "GATEWAY_PORT": str(port),
         "BIND_HOST": "127.0.0.1",

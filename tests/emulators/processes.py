@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -18,12 +19,21 @@ from types import TracebackType
 __all__ = ["Server", "accepts", "answers", "free_port"]
 
 
+#: Below the ports that systems give to outgoing connections, so that none of those takes one before its server does.
+_PORTS = range(20_000, 32_000)
+
+
 def free_port() -> int:
-    """Return a port of 127.0.0.1 on which nothing listens at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+    """Return a port of 127.0.0.1 on which nothing listens at the moment, for a server that is started next."""
+    for _ in range(1000):
+        port = random.SystemRandom().choice(_PORTS)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
+    raise RuntimeError(f"no free port among {_PORTS.start} to {_PORTS.stop} of 127.0.0.1")
 
 
 def accepts(port: int) -> bool:
