@@ -13,7 +13,7 @@ from pathlib import Path
 from emulators.installing import node_command
 from emulators.processes import Server, accepts, free_port
 
-__all__ = ["ACCOUNT", "Azurite", "azurite"]
+__all__ = ["ACCOUNT", "Azurite", "azurite", "azurite_command"]
 
 _VERSION = "3.35.0"
 
@@ -44,10 +44,15 @@ class Azurite:
         return f"AccountName={ACCOUNT};AccountKey={self.key};BlobEndpoint={self.url(port)};"
 
 
+def azurite_command() -> list[str | Path]:
+    """The beginning of its command line; installs it if need be."""
+    return node_command("azurite", _VERSION, "azurite-blob")
+
+
 @contextmanager
 def azurite(certificate: tuple[Path, Path] | None = None) -> Iterator[Azurite]:
     """Run a server; with ``certificate`` (paths of certificate and key) over TLS, where it takes Entra tokens too."""
-    command = node_command("azurite", _VERSION, "azurite-blob")
+    command = azurite_command()
     key = base64.b64encode(hashlib.sha512(os.urandom(32)).digest()).decode()
     server = Azurite(free_port(), "https" if certificate else "http", key)
     options: list[str | Path] = [

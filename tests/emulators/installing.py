@@ -21,6 +21,9 @@ __all__ = ["node_command", "python_environment"]
 KEPT = Path(__file__).resolve().parents[2] / ".emulators"
 WINDOWS = os.name == "nt"
 
+#: Seconds for one installation.
+_PATIENCE = 240.0
+
 
 def python_environment(name: str, *requirements: str) -> Path:
     """Return the Python executable of a virtual environment that holds ``requirements``.
@@ -92,6 +95,12 @@ def _installed(name: str, wanted: str, install: Callable[[Path], None]) -> Path:
 
 
 def _run(command: list[str | Path]) -> None:
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    words = [str(part) for part in command]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=_PATIENCE)
+    except subprocess.TimeoutExpired as error:
+        raise RuntimeError(
+            f"{' '.join(words)} was not done within {_PATIENCE} s: is the registry reached, and its certificate known?"
+        ) from error
     if done.returncode:
-        raise RuntimeError(f"{command[0]} failed:\n{done.stdout}\n{done.stderr}")
+        raise RuntimeError(f"{' '.join(words)} failed:\n{done.stdout}\n{done.stderr}")

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from emulators.installing import python_environment
 from emulators.processes import Server, answers, free_port
 
-__all__ = ["ACCOUNT", "AccessKey", "Ministack", "REGION", "ministack"]
+__all__ = ["ACCOUNT", "AccessKey", "Ministack", "REGION", "ministack", "ministack_python"]
 
 VERSION = "1.5.33"
 SCRIPT = Path(__file__).with_name("ministack_server.py")
@@ -94,10 +94,15 @@ class Ministack:
         urllib.request.urlopen(request, timeout=30).close()
 
 
+def ministack_python() -> Path:
+    """The Python that it is installed for; installs it if need be."""
+    return python_environment("ministack", f"ministack=={VERSION}")
+
+
 @contextmanager
 def ministack(*, auth: bool = False) -> Iterator[Ministack]:
     """Run a server; with ``auth`` it checks signatures and enforces IAM policies."""
-    python = python_environment("ministack", f"ministack=={VERSION}")
+    python = ministack_python()
     port = free_port()
     environment = {
         "GATEWAY_PORT": str(port),
