@@ -1,7 +1,8 @@
 """Who may do what: bearer tokens with permissions, and signed URLs (V4).
 
 Sources: "IAM permissions for JSON methods", "IAM permissions for XML methods", "V4 signing process with your own
-program" (canonical request, string to sign) of the Cloud Storage documentation.
+program" (canonical request, string to sign) of the Cloud Storage documentation; AIP-4111 (tokens that a service account
+signs itself).
 """
 
 from __future__ import annotations
@@ -9,12 +10,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from .errors import HttpError
 from .http import Request
@@ -60,17 +61,19 @@ class Access:
     """Tells who calls. Without tokens everybody may do everything."""
 
     def __init__(self, tokens: Tokens | None) -> None:
-        self._tokens = None if tokens is None else {token: _known(allowed) for token, allowed in tokens.items()}
-        self._keys: dict[str, Any] = {}
+        self._tokens = None if tokens is None else {token: (_known(allowed), None) for token, allowed in tokens.items()}
+        self._keys: dict[str, tuple[rsa.RSAPublicKey, frozenset[str], str | None]] = {}
 
-    def add_token(self, token: str, permissions: Collection[str]) -> None:
-        """Allow one more token."""
+    def add_token(self, token: str, permissions: Collection[str], bucket: str | None = None) -> None:
+        """Allow one more token; with ``bucket`` in that one alone."""
         if self._tokens is not None:
-            self._tokens[token] = _known(permissions)
+            self._tokens[token] = (_known(permissions), bucket)
 
-    def add_key(self, email: str, key: rsa.RSAPublicKey, permissions: Collection[str]) -> None:
-        """Let URLs that this service account has signed do what it may."""
-        self._keys[email] = (key, _known(permissions))
+    def add_key(
+        self, email: str, key: rsa.RSAPublicKey, permissions: Collection[str], bucket: str | None = None
+    ) -> None:
+        """Let what this service account has signed do what it may; with ``bucket`` in that one alone."""
+        self._keys[email] = (key, _known(permissions), bucket)
 
     def caller(self, request: Request) -> Caller:
         """Tell who sent a request by its signature or its token; refuse with 400, 401 or 403."""
@@ -82,16 +85,30 @@ class Access:
         if not authorization:
             return Caller((), _ANONYMOUS)
         scheme, _, token = authorization.partition(" ")
-        if scheme.lower() != "bearer" or token not in self._tokens:
+        held = (self._tokens.get(token) or self._self_signed(token)) if scheme.lower() == "bearer" else None
+        if held is None:
             raise HttpError(401, "authError", "Invalid Credentials")
-        return Caller(self._tokens[token], "The caller")
+        return Caller(_within(*held, request), "The caller")
+
+    def _self_signed(self, token: str) -> tuple[frozenset[str], str | None] | None:
+        """Return what the service account may do whose own token this is, None where it is nobody's."""
+        from google.auth import exceptions, jwt
+
+        try:
+            email = jwt.decode(token, verify=False).get("iss", "")  # type: ignore[no-untyped-call]
+            key, permissions, bucket = self._keys[email]
+            certificate = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+            jwt.decode(token, certs=certificate)  # type: ignore[no-untyped-call]
+        except (KeyError, ValueError, exceptions.GoogleAuthError):
+            return None
+        return permissions, bucket
 
     def _signer(self, request: Request) -> Caller:
         query = request.query
         email, _, scope = query.get("X-Goog-Credential", "").partition("/")
         if email not in self._keys:
             raise HttpError(403, "forbidden", "The service account of the signature is not known.")
-        key, permissions = self._keys[email]
+        key, permissions, bucket = self._keys[email]
         began = datetime.strptime(query["X-Goog-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
         seconds = int(query["X-Goog-Expires"])
         if not 0 < seconds <= _MAX_EXPIRY:
@@ -107,7 +124,15 @@ class Access:
         except (InvalidSignature, ValueError):
             message = "Access denied. The request signature we calculated does not match the one you provided."
             raise HttpError(403, "forbidden", message, "SignatureDoesNotMatch") from None
-        return Caller(permissions, email)
+        return Caller(_within(permissions, bucket, request), email)
+
+
+def _within(permissions: frozenset[str], bucket: str | None, request: Request) -> frozenset[str]:
+    """What is left of permissions that hold in ``bucket`` alone (None: in all)."""
+    segments = request.segments
+    if segments[0] in ("storage", "upload", "download"):
+        segments = [*segments[segments.index("b") + 1 :], ""] if "b" in segments else [""]
+    return permissions if bucket in (None, segments[0]) else frozenset()
 
 
 def _canonical_hash(request: Request) -> str:

@@ -109,17 +109,19 @@ class GcsServer:
         """Let all uploads under way be gone; resumable ones answer with 404 or 410 from now on."""
         self.uploads.expire(status)
 
-    def service_account(self, email: str, permissions: Collection[str] = PERMISSIONS) -> dict[str, str]:
+    def service_account(
+        self, email: str, permissions: Collection[str] = PERMISSIONS, bucket: str | None = None
+    ) -> dict[str, str]:
         """Make a service account and return its key file's content, as Google's libraries read it.
 
-        Its ``token_uri`` is this server: the libraries fetch their access tokens here. URLs signed with its key are
-        accepted.
+        Its ``token_uri`` is this server: the libraries fetch their access tokens here. URLs and tokens signed with its
+        key are accepted. Its permissions hold in ``bucket`` alone, if that is given.
         """
         key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        self._access.add_key(email, key.public_key(), permissions)
+        self._access.add_key(email, key.public_key(), permissions, bucket)
         token = f"token-of-{email}"
         self._accounts[email] = token
-        self._access.add_token(token, permissions)
+        self._access.add_token(token, permissions, bucket)
         return {
             "type": "service_account",
             "project_id": "test",

@@ -13,6 +13,8 @@ from typing import Self, TypeVar
 
 import grpc
 import grpc.aio
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from .access import Access, Tokens
 from .faults import Faults
@@ -146,6 +148,25 @@ class PubSubServer:
         lease = None if config.ack_deadline_seconds == ack_deadline else ack_deadline
         self._call(lambda: self._store.add_subscription(config, lease))
         return name
+
+    def service_account(self, email: str, grants: Mapping[str, str]) -> dict[str, str]:
+        """Make a service account and return its key file's content, as Google's libraries read it.
+
+        It holds ``grants``, a role for each resource; the tokens that it signs itself are accepted.
+        """
+        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        self._access.add_account(email, public, grants)
+        return {
+            "type": "service_account",
+            "project_id": "test",
+            "private_key_id": "1",
+            "private_key": key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode(),
+            "client_email": email,
+            "client_id": "1",
+            "token_uri": "https://127.0.0.1:1/token",  # not served: tokens are self-signed
+            "universe_domain": "googleapis.com",
+        }
 
     def publish(self, topic: str, data: bytes, attributes: Mapping[str, str] | None = None, key: str = "") -> str:
         """Put a message into a topic without going over the wire; return its id."""

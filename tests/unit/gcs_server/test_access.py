@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 import requests
-from google.api_core.exceptions import Forbidden
+from google.api_core.exceptions import Forbidden, Unauthorized
 from google.auth.exceptions import RefreshError
 from google.cloud import storage
 from google.oauth2 import service_account
@@ -130,6 +130,32 @@ def test_a_service_account_fetches_its_token_here(guarded: GcsServer) -> None:
     with pytest.raises(Forbidden):
         client.bucket("clinic").blob("two").upload_from_string(b"x")
     client.close()
+
+
+def test_a_service_account_signs_tokens_itself_and_is_kept_to_its_bucket(guarded: GcsServer) -> None:
+    guarded.add_bucket("other")
+    guarded.put("other", "one", b"content")
+    information = guarded.service_account(_EMAIL, {"get", "list", "create"}, "clinic")
+    forged = guarded.service_account("somebody-else@test.iam.gserviceaccount.com") | {"client_email": _EMAIL}
+    for key, accepted in ((information, True), (forged, False)):
+        credentials = service_account.Credentials.from_service_account_info(key, scopes=["storage"])
+        client = storage.Client(
+            "test", credentials.with_always_use_jwt_access(True), client_options={"api_endpoint": guarded.url}
+        )
+        with client:
+            if not accepted:
+                with pytest.raises(Unauthorized):
+                    client.bucket("clinic").blob("one").download_as_bytes()
+                continue
+            assert client.bucket("clinic").blob("one").download_as_bytes() == b"content"
+            assert [blob.name for blob in client.list_blobs("clinic")] == ["one"]
+            for call in (
+                lambda: client.bucket("other").blob("one").download_as_bytes(),  # noqa: B023 - called at once
+                lambda: client.bucket("other").blob("two").upload_from_string(b"x"),  # noqa: B023
+                lambda: list(client.list_blobs("other")),  # noqa: B023
+            ):
+                with pytest.raises(Forbidden):
+                    call()
 
 
 def test_a_signed_url_reads(signed: Callable[..., str]) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import google.auth.credentials
 import google.auth.transport.grpc
 import google.auth.transport.requests
 import google.oauth2.credentials
+import google.oauth2.service_account
 import grpc
 import pytest
 from google.api_core.exceptions import PermissionDenied, Unauthenticated
@@ -38,11 +40,31 @@ def guarded() -> Iterator[PubSubServer]:
 
 def _with_token(server: PubSubServer, token: str) -> Clients:
     """Connect as the SDK does with a token: call credentials on a secure channel."""
-    credentials = google.oauth2.credentials.Credentials(token)
+    return _with(server, google.oauth2.credentials.Credentials(token))
+
+
+def _with(server: PubSubServer, credentials: google.auth.credentials.Credentials) -> Clients:
     plugin = google.auth.transport.grpc.AuthMetadataPlugin(credentials, google.auth.transport.requests.Request())
     channel = grpc.ssl_channel_credentials(server.root_certificates)
     call = grpc.metadata_call_credentials(plugin)
     return Clients(server.endpoint, grpc.composite_channel_credentials(channel, call))
+
+
+def test_a_service_account_signs_its_tokens_itself(guarded: PubSubServer) -> None:
+    name = "sender@test.iam.gserviceaccount.com"
+    key = guarded.service_account(name, {_TOPIC: "publisher"})
+    forged = guarded.service_account("somebody-else@test.iam.gserviceaccount.com", {}) | {"client_email": name}
+    with _with(guarded, _signing(key)) as clients:
+        assert clients.publish(_TOPIC, b"x")
+        with pytest.raises(PermissionDenied):
+            clients.pull(_SUBSCRIPTION)
+    with _with(guarded, _signing(forged)) as clients, pytest.raises(Unauthenticated):
+        clients.publish(_TOPIC, b"x")
+
+
+def _signing(key: dict[str, str]) -> google.auth.credentials.Credentials:
+    made = google.oauth2.service_account.Credentials.from_service_account_info(key, scopes=["pubsub"])
+    return made.with_always_use_jwt_access(True)
 
 
 def test_a_publisher_publishes_and_no_more(guarded: PubSubServer) -> None:
