@@ -6,9 +6,16 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from clouddirect.errors import CloudDirectError, IntegrityError, NotFoundError, PermissionDeniedError, TimeoutError
+from clouddirect.errors import (
+    CloudDirectError,
+    IntegrityError,
+    NotFoundError,
+    PermissionDeniedError,
+    TimeoutError,
+    UnavailableError,
+)
 from clouddirect.messaging import (
     Access,
     BrokerRuntime,
@@ -21,11 +28,11 @@ from clouddirect.messaging import (
 )
 from clouddirect.retry import Interrupt
 from clouddirect_aws.broker_options import MAX_MESSAGE_BYTES, AwsBrokerOptions
-from clouddirect_aws.session_errors import classify, is_ambiguous
+from clouddirect_aws.session_errors import classify, is_ambiguous, operation_of
 from clouddirect_aws.sqs_check import describe_queue, read_attributes, unverified
 from clouddirect_aws.sqs_clients import Side, SqsClients
 from clouddirect_aws.sqs_content import encode
-from clouddirect_aws.sqs_errors import CODES, RECEIPT_CODES, entry_outcomes
+from clouddirect_aws.sqs_errors import CODES, RECEIPT_CODES, entry_outcomes, see_that_it_is_sqs
 from clouddirect_aws.sqs_messages import Receipt, confirmation, delivery, is_intact, receipt, send_entry
 from clouddirect_aws.sqs_places import Place, is_fifo
 from clouddirect_aws.sqs_polls import Polls
@@ -36,7 +43,6 @@ if TYPE_CHECKING:
 
 __all__ = ["AwsBroker"]
 
-T = TypeVar("T")
 log = logging.getLogger("clouddirect.aws")
 
 #: Longest visibility timeout, counted from the moment of receiving (API reference of ChangeMessageVisibility).
@@ -106,7 +112,11 @@ class AwsBroker(MessageBroker):
         def confirmed(place: int, answer: Mapping[str, Any]) -> SendReceipt | CloudDirectError:
             return confirmation(messages[place], entries[place], answer)
 
-        return entry_outcomes(self._call("send", queue, timeout, send), len(entries), CODES, confirmed)
+        outcomes = entry_outcomes(self._call("send", queue, timeout, send), len(entries), CODES, confirmed)
+        for outcome in outcomes:
+            if isinstance(outcome, UnavailableError) and outcome.retryable:
+                outcome.maybe_sent = True  # an entry of which nothing is known, or that SQS failed on half-way
+        return outcomes
 
     # -- receiving ------------------------------------------------------------------------------------------
 
@@ -148,15 +158,25 @@ class AwsBroker(MessageBroker):
     def _intact(self, queue: str, found: Sequence[dict[str, Any]], lease: float, now: float) -> list[RawDelivery]:
         """Make deliveries of what is as SQS has stored it; give the rest back.
 
+        On a FIFO queue that is also what came behind a damaged message of its group: it must not overtake.
+
         Raises:
             IntegrityError: nothing arrived undamaged.
         """
         fifo = is_fifo(queue)
-        intact = [one for one in found if is_intact(one)]
-        if len(intact) < len(found):
-            damaged = [one for one in found if not is_intact(one)]
-            log.warning("%d messages of %r arrived damaged; they are given back", len(damaged), queue)
-            self._give_back_left((queue, damaged))
+        intact, back, broken = list[dict[str, Any]](), list[dict[str, Any]](), set[str]()
+        for one in found:
+            group = one.get("Attributes", {}).get("MessageGroupId") if fifo else None
+            if group not in broken and is_intact(one):
+                intact.append(one)
+                continue
+            back.append(one)
+            if group is not None:
+                broken.add(group)
+        if back:
+            log.warning("%d messages of %r arrived damaged, or behind one that did; they are given back",
+                        len(back), queue)  # fmt: skip
+            self._give_back_left((queue, back))
             if not intact:
                 raise IntegrityError(
                     "a message arrived with another digest than SQS has computed; it was given back", retryable=True
@@ -226,12 +246,14 @@ class AwsBroker(MessageBroker):
 
     # -- the rest -------------------------------------------------------------------------------------------
 
-    def _call(self, side: Side, queue: str, timeout: float, call: Callable[[SQSClient, str], T]) -> T:
+    def _call(
+        self, side: Side, queue: str, timeout: float, call: Callable[[SQSClient, str], Mapping[str, Any]]
+    ) -> Mapping[str, Any]:
         """Make one call with the side's client; say of an ambiguous failure to send that it is one."""
         place = self._place(queue, side, timeout)
         client = self._clients.get(side, place, timeout)
         try:
-            return call(client, place.url)
+            answer = call(client, place.url)
         except Exception as error:
             translated = self._classify(error)
             if translated is None:
@@ -240,15 +262,18 @@ class AwsBroker(MessageBroker):
                 self._clients.forget(queue)
             translated.maybe_sent = side == "send" and is_ambiguous(error)
             raise translated from error
+        see_that_it_is_sqs(answer)
+        return answer
 
     def _place(self, queue: str, side: Side, timeout: float) -> Place:
         try:
             return self._clients.place(queue, side, timeout)
         except Exception as error:
-            if isinstance(self._classify(error), PermissionDeniedError):
+            translated = self._classify(error)
+            if isinstance(translated, PermissionDeniedError) and operation_of(error) == "GetQueueUrl":
                 raise PermissionDeniedError(
                     "the credential may not look up the queue's URL (sqs:GetQueueUrl); name the queue by its URL",
-                    code="AccessDenied",
+                    code=translated.code,
                 ) from error
             raise
 
@@ -262,10 +287,11 @@ class AwsBroker(MessageBroker):
             found = self._call(side, queue, timeout, read_attributes)
         except PermissionDeniedError as denied:
             return unverified(access, denied)
-        return describe_queue(access, found, self._options.max_message_bytes)
+        return describe_queue(access, found.get("Attributes", {}), self._options.max_message_bytes)
 
     def _native(self) -> object:
-        return self._clients.any(self.runtime.call_timeout)
+        """boto3's client, for the options' region or that of a queue used before."""
+        return self._clients.native()
 
     def _close(self, timeout: float) -> None:
         if not self._polls.close(timeout):

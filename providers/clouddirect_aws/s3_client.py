@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from clouddirect.errors import UnavailableError
 from clouddirect_aws.session import AwsSession
 
 if TYPE_CHECKING:
@@ -32,6 +33,17 @@ _EXPECT_ABOVE = 1 << 20
 #: What buffers may hold of a body when it has been handed over, and the slowest line that must get it through.
 _ON_ITS_WAY = 4 << 20
 _SLOWEST = 256 << 10
+
+#: What every answer of S3's to these has: without it, it is somebody else's.
+_ALWAYS_TOLD = {
+    "put_object": "ETag",
+    "upload_part": "ETag",
+    "complete_multipart_upload": "ETag",
+    "get_object": "ETag",
+    "head_object": "ETag",
+    "create_multipart_upload": "UploadId",
+    "list_objects_v2": "IsTruncated",
+}
 
 
 class S3Client:
@@ -66,6 +78,7 @@ class S3Client:
         Raises:
             botocore.exceptions.ClientError: the service refused; see `clouddirect_aws.s3_errors`.
             botocore.exceptions.BotoCoreError: it could not be reached, or similar.
+            UnavailableError: what answered was not S3, whatever status it gave.
         """
         call = getattr(self.sdk, operation)
         patience = 0.0
@@ -76,6 +89,7 @@ class S3Client:
             answer: Mapping[str, Any] = call(Bucket=self._options.container, **parameters)
         finally:
             self._call.timeout = None
+        _see_that_it_is_s3(operation, answer)
         return answer
 
     def sign(self, operation: str, expires: int, **parameters: Any) -> str:
@@ -120,6 +134,23 @@ class _Call(threading.local):
     """What the handler of botocore's event must know of the request that its thread makes."""
 
     timeout: float | None = None
+
+
+def _see_that_it_is_s3(operation: str, answer: Mapping[str, Any]) -> None:
+    """Refuse a page that a proxy or a network's login gives with status 200: nothing was stored, read or deleted."""
+    told = _ALWAYS_TOLD.get(operation)
+    if told is None:
+        headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        if not str(headers.get("content-type", "")).startswith("text/html"):
+            return
+    elif told in answer:
+        return
+    if "Body" in answer:
+        answer["Body"].close()
+    raise UnavailableError(
+        "something that is not S3 has answered, such as a proxy or the login page of a network; check the network and "
+        "endpoint_url"
+    )
 
 
 def _length(body: Any) -> int:

@@ -40,6 +40,8 @@ _NOT_TOLD = Kind(
     "the credential may not read this, or the key is missing and the credential may not know: allow s3:GetObject on "
     "the objects, and s3:ListBucket on the bucket",
 )
+_MOVED = ("PermanentRedirect", "TemporaryRedirect", "Redirect", "AuthorizationHeaderMalformed",
+          "IllegalLocationConstraintException", "301", "307")  # fmt: skip
 _ANOTHER_REGION = Kind(ConfigurationError, "the bucket is in another region; set region to the bucket's own")
 _DAMAGED = Kind(IntegrityError, "the service received other bytes than were sent", retryable=True)
 _DROPPED = Kind(PreconditionFailedError, "S3 has dropped this upload; put again", retryable=True)
@@ -47,22 +49,24 @@ _REFUSED_HEADER = Kind(
     UnsupportedError,
     'the server does not know something that was asked for; if it refuses checksums, set checksum = "off"',
 )
+_REFUSED_VALUE = Kind(
+    ConfigurationError,
+    "the service refuses a value of the request; check storage_class and kms_key_id, and with a server that is not "
+    'AWS\'s own try checksum = "off"',
+)
 _KMS = Kind(ConfigurationError, "the KMS key cannot be used; check kms_key_id, the key's state and its region")
 
 _S3: Mapping[str, Kind] = {
     "NoSuchBucket": Kind(ContainerNotFoundError, "the bucket does not exist; check its name, or make it"),
     **dict.fromkeys(("NoSuchKey", "NoSuchVersion", "404"), Kind(NotFoundError, "there is no object of this key")),
-    **dict.fromkeys(
-        ("PermanentRedirect", "TemporaryRedirect", "Redirect", "AuthorizationHeaderMalformed",
-         "IllegalLocationConstraintException", "301", "307"),
-        _ANOTHER_REGION,
-    ),
+    **dict.fromkeys(_MOVED, _ANOTHER_REGION),
     **dict.fromkeys(
         ("BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"), _DAMAGED
     ),
     **dict.fromkeys(("NoSuchUpload", "InvalidPart", "InvalidPartOrder"), _DROPPED),
-    "ConditionalRequestConflict": Kind(
-        PreconditionFailedError, "another write to this key was under way; put again", retryable=True
+    **dict.fromkeys(
+        ("ConditionalRequestConflict", "409"),
+        Kind(PreconditionFailedError, "another write to this key was under way; put again", retryable=True),
     ),
     "OperationAborted": Kind(UnavailableError, "another operation on the bucket was under way"),
     "IncompleteBody": Kind(UnavailableError, "the connection broke while the content was being sent"),
@@ -74,6 +78,7 @@ _S3: Mapping[str, Kind] = {
     "InvalidBucketName": Kind(ConfigurationError, "no bucket can have this name"),
     "InvalidStorageClass": Kind(ConfigurationError, "S3 does not know this storage_class"),
     **dict.fromkeys(("NotImplemented", "501"), _REFUSED_HEADER),
+    **dict.fromkeys(("InvalidArgument", "InvalidRequest"), _REFUSED_VALUE),
     **dict.fromkeys(
         ("KMS.DisabledException", "KMS.InvalidKeyUsageException", "KMS.KMSInvalidStateException",
          "KMS.NotFoundException"),
@@ -89,7 +94,9 @@ def classify_s3(error: Exception, secrets: Iterable[str] = ()) -> CloudDirectErr
     """Translate what botocore raised for a request to S3; None for what is not the service's doing."""
     if isinstance(error, sdk.ParamValidationError):
         return ConfigurationError(
-            "the SDK refuses the request; check the bucket's name and the options", code="ParamValidation"
+            "the SDK refuses the request; container is a bucket's name alone, without s3:// and path, or the ARN of an "
+            "access point",
+            code="ParamValidation",
         )
     if isinstance(error, sdk.ClientError):
         own = dict(_S3)
@@ -97,7 +104,7 @@ def classify_s3(error: Exception, secrets: Iterable[str] = ()) -> CloudDirectErr
         if error.operation_name in _READS:
             own["AccessDenied"] = own["403"] = _NOT_TOLD
         found = classify(error, own, secrets)
-        if isinstance(found, ConfigurationError) and (region := _region_of(error.response)):
+        if isinstance(found, ConfigurationError) and found.code in _MOVED and (region := _region_of(error.response)):
             found.message = f"the bucket is in {region}; set region to that ({found.code})"
         return found
     if type(error) in (sdk.HTTPClientError, sdk.ConnectionClosedError) and _timed_out(error):

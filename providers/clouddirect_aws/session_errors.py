@@ -23,7 +23,7 @@ from clouddirect.errors import (
     UnavailableError,
 )
 
-__all__ = ["Kind", "classify", "is_ambiguous", "of_service", "scrub"]
+__all__ = ["Kind", "classify", "is_ambiguous", "of_service", "operation_of", "scrub"]
 
 
 class Kind(NamedTuple):
@@ -41,6 +41,11 @@ _DENIED = Kind(PermissionDeniedError, "the AWS credential may not do this; add t
 _SLOW_DOWN = Kind(ThrottledError, "AWS asked to slow down")
 _FAILED = Kind(UnavailableError, "AWS failed on its side")
 _REFUSED = Kind(CloudDirectError, "AWS refused the request")
+_ROLE_DENIED = Kind(
+    PermissionDeniedError,
+    "the credential may not assume the role; check role_arn, the role's trust policy and role_external_id, and that "
+    "the credential's own policy allows sts:AssumeRole",
+)
 _TIMEOUT = Kind(TimeoutError, "AWS gave up waiting for the request")
 
 _COMMON: Mapping[str, Kind] = {
@@ -71,6 +76,9 @@ _COMMON: Mapping[str, Kind] = {
     ),
     **dict.fromkeys(("RequestTimeout", "RequestTimeoutException"), _TIMEOUT),
 }  # fmt: skip
+
+#: The operation of STS that may come before one of the service's own.
+_ASSUME_ROLE = "AssumeRole"
 
 _BY_STATUS: Mapping[int, Kind] = {
     401: _CREDENTIAL,
@@ -130,6 +138,8 @@ def classify(error: Exception, own: Mapping[str, Kind], secrets: Iterable[str] =
         response: Mapping[str, Any] = error.response
         meta = response.get("ResponseMetadata", {})
         code = str(response.get("Error", {}).get("Code", ""))
+        if error.operation_name == _ASSUME_ROLE:
+            own = {"AccessDenied": _ROLE_DENIED}
         return of_service(
             code, meta.get("HTTPStatusCode"), own, retry_after=meta.get("HTTPHeaders", {}).get("retry-after")
         )
@@ -161,11 +171,18 @@ def of_service(
 
 def is_ambiguous(error: Exception) -> bool:
     """Whether a request that failed with ``error`` may have been carried out nevertheless."""
+    if operation_of(error) == _ASSUME_ROLE:
+        return False  # a request is signed before it is sent, and there was nothing to sign it with
     if isinstance(error, sdk.ClientError):
         return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)) >= 500
     if isinstance(error, _NEVER_ARRIVED):
         return False
     return isinstance(error, sdk.HTTPClientError | sdk.ConnectionError | sdk.IncompleteReadError)
+
+
+def operation_of(error: Exception) -> str | None:
+    """Return the name of the operation that a service refused, which may be STS's; None if no service answered."""
+    return error.operation_name if isinstance(error, sdk.ClientError) else None
 
 
 def scrub(error: sdk.ClientError, secrets: Iterable[str]) -> None:

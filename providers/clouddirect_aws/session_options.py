@@ -4,10 +4,39 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Self
+from urllib.parse import SplitResult, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 __all__ = ["SessionOptions"]
+
+
+def _split(url: str) -> SplitResult | None:
+    """Return the parts of an address with a host and, if any, a port that can be one; else None."""
+    try:
+        parts = urlsplit(url)
+        if parts.hostname and parts.port != 0 and not any(sign.isspace() for sign in url):
+            return parts
+    except ValueError:
+        pass
+    return None
+
+
+def _endpoint(url: str) -> str:
+    parts = _split(url)
+    if parts is None or parts.scheme not in ("http", "https") or parts.query or parts.fragment:
+        raise ValueError("must be https://host or http://host:port, with nothing behind '?' or '#'")
+    if "@" in parts.netloc:
+        raise ValueError("must hold no user and no password: they would show; give access_key_id and its secret")
+    return url
+
+
+def _proxy(secret: SecretStr) -> SecretStr:
+    url = secret.get_secret_value()
+    parts = _split(url if "://" in url else f"http://{url}")
+    if parts is None or parts.scheme not in ("http", "https"):
+        raise ValueError("must be http://host:port, with user:password@ before the host where needed")
+    return secret
 
 
 class SessionOptions(BaseModel):
@@ -35,10 +64,10 @@ class SessionOptions(BaseModel):
         ca_bundle: PEM file of the certificate authorities to trust in place of the usual ones.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     region: Annotated[str, Field(min_length=1)] | None = None
-    endpoint_url: Annotated[str, Field(pattern=r"^https?://")] | None = None
+    endpoint_url: Annotated[str, AfterValidator(_endpoint)] | None = None
     profile: Annotated[str, Field(min_length=1)] | None = None
     access_key_id: SecretStr | None = None
     secret_access_key: SecretStr | None = None
@@ -47,11 +76,11 @@ class SessionOptions(BaseModel):
     role_session_name: Annotated[str, Field(pattern=r"^[\w+=,.@-]{2,64}$")] = "clouddirect"
     role_external_id: SecretStr | None = None
     role_duration: Annotated[int, Field(ge=900, le=43_200)] | None = None
-    sts_endpoint_url: Annotated[str, Field(pattern=r"^https?://")] | None = None
+    sts_endpoint_url: Annotated[str, AfterValidator(_endpoint)] | None = None
     connect_timeout: Annotated[float, Field(gt=0, le=300)] = 10.0
     read_timeout: Annotated[float, Field(gt=0, le=900)] = 60.0
     pool_size: Annotated[int, Field(ge=1, le=1000)] = 16
-    proxy: SecretStr | None = None
+    proxy: Annotated[SecretStr, AfterValidator(_proxy)] | None = None
     ca_bundle: Path | None = None
 
     @model_validator(mode="after")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from clouddirect.errors import PermissionDeniedError
 from clouddirect.messaging import Access, CheckResult
@@ -18,9 +18,9 @@ __all__ = ["describe_queue", "read_attributes", "unverified"]
 _ASKED: tuple[QueueAttributeNameType, ...] = ("QueueArn", "RedrivePolicy", "MaximumMessageSize")
 
 
-def read_attributes(client: SQSClient, url: str) -> Mapping[QueueAttributeNameType, str]:
-    """Ask for the queue's attributes."""
-    return client.get_queue_attributes(QueueUrl=url, AttributeNames=_ASKED)["Attributes"]
+def read_attributes(client: SQSClient, url: str) -> Mapping[str, Any]:
+    """Ask for the queue's attributes; return the answer."""
+    return client.get_queue_attributes(QueueUrl=url, AttributeNames=_ASKED)
 
 
 def unverified(access: Access, denied: PermissionDeniedError) -> CheckResult:
@@ -33,9 +33,7 @@ def unverified(access: Access, denied: PermissionDeniedError) -> CheckResult:
     )
 
 
-def describe_queue(
-    access: Access, attributes: Mapping[QueueAttributeNameType, str], max_message_bytes: int
-) -> CheckResult:
+def describe_queue(access: Access, attributes: Mapping[str, str], max_message_bytes: int) -> CheckResult:
     """Say what the queue's attributes tell.
 
     Reading them is a right of the receiving side in the policies that we publish. So a credential that can is likely
@@ -50,7 +48,7 @@ def describe_queue(
 
 
 def _redrive(policy: str | None) -> str:
-    if policy is None:
+    if not policy:
         return "it has no redrive policy, so a message that cannot be handled comes again until its retention ends"
     found = json.loads(policy)
     name = str(found.get("deadLetterTargetArn", "")).rsplit(":", 1)[-1]

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import boto3
 
 from clouddirect_aws.session import AwsSession
-from clouddirect_aws.sqs_places import Place, is_url, place_of_url
+from clouddirect_aws.sqs_errors import see_that_it_is_sqs
+from clouddirect_aws.sqs_places import Place, check_name, is_url, place_of_url
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -22,6 +23,8 @@ Side = Literal["send", "poll", "settle"]
 
 _USER_AGENT = f"clouddirect boto3/{boto3.__version__} python/{platform.python_version()}"
 
+#: Seconds of the longest poll that SQS knows.
+_LONGEST_POLL = 20
 #: Seconds that a call may last when there is less time than usual, as when a broker is closed: a client for each.
 _HURRIES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 
@@ -43,6 +46,7 @@ class SqsClients:
         self._lock = threading.Lock()
         self._clients: dict[_Key, SQSClient] = {}
         self._places: dict[str, Place] = {}
+        self._native: SQSClient | None = None
 
     def get(self, side: Side, place: Place, timeout: float) -> SQSClient:
         """Return the client whose calls last at most ``timeout`` seconds, connecting included."""
@@ -62,6 +66,7 @@ class SqsClients:
                     endpoint_url=place.endpoint,
                     connect_timeout=connecting,
                     read_timeout=reading,
+                    max_pool_connections=max(options.pool_size, options.send_concurrency if side == "send" else 1),
                     # we build every parameter ourselves, and the SDK's complaints quote values
                     parameter_validation=False,
                     # a text of our own is taken as it is; the SDK's takes it a quarter of a call's time to put together
@@ -74,7 +79,8 @@ class SqsClients:
         """Return where a queue is; a name is asked for once, with the client of the side that needs it.
 
         Raises:
-            ConfigurationError: its URL does not fit.
+            ConfigurationError: its name or URL does not fit.
+            UnavailableError: what answered was not SQS.
             botocore.exceptions.ClientError: GetQueueUrl failed.
         """
         place = self._places.get(queue)
@@ -82,11 +88,13 @@ class SqsClients:
             if is_url(queue):
                 place = place_of_url(queue, self._options.region)
             else:
+                check_name(queue)
                 owner = self._options.queue_owner
                 client = self.get("settle" if side == "poll" else side, Place(""), timeout)
                 answer = client.get_queue_url(
                     QueueName=queue, **({} if owner is None else {"QueueOwnerAWSAccountId": owner})
                 )
+                see_that_it_is_sqs(answer)
                 place = Place(answer["QueueUrl"])
             self._places[queue] = place
         return place
@@ -95,12 +103,14 @@ class SqsClients:
         """Ask for a queue's URL again, for the queue was not where it had been."""
         self._places.pop(queue, None)
 
-    def any(self, timeout: float) -> SQSClient:
-        """Return a client for whatever a caller wants to do: one that is there, or one for the options' region."""
+    def native(self) -> SQSClient:
+        """Return a client for whatever a caller wants to do: one of its own, which checks what it is given."""
         with self._lock:
-            for client in self._clients.values():
-                return client
-        return self.get("settle", Place(""), timeout)
+            if self._native is None:
+                region = next((key.region for key in self._clients if key.region is not None), None)
+                reading = self._options.read_timeout + _LONGEST_POLL
+                self._native = self._session.client("sqs", region=region, read_timeout=reading)
+            return self._native
 
     def close(self) -> None:
         """Close all connections."""

@@ -156,7 +156,7 @@ def _read_reserved(text: str | None) -> dict[str, Any] | None:
         return {"id": plain[1]}
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # somebody's JSON may be nested without end
         return None
     extra = found.get("attributes", {})
     if not isinstance(extra, dict) or not all(isinstance(part, str) and part for part in _texts(found)):

@@ -27,7 +27,9 @@ def attributes_md5(attributes: Mapping[str, Mapping[str, Any]]) -> str:
         value = attributes[name]
         kind: str = value["DataType"]
         binary = kind.startswith("Binary")
-        content = value["BinaryValue"] if binary else value["StringValue"].encode()
+        content = (
+            value.get("BinaryValue", b"") if binary else value.get("StringValue", "").encode(errors="surrogatepass")
+        )
         for text in (name.encode(), kind.encode()):
             parts += (_LENGTH.pack(len(text)), text)
         parts += (b"\2" if binary else b"\1", _LENGTH.pack(len(content)), content)

@@ -23,7 +23,7 @@ from clouddirect.errors import (
 )
 from clouddirect_aws.session_errors import Kind, of_service
 
-__all__ = ["CODES", "RECEIPT_CODES", "entry_outcomes", "of_entry"]
+__all__ = ["CODES", "RECEIPT_CODES", "entry_outcomes", "of_entry", "see_that_it_is_sqs"]
 
 T = TypeVar("T")
 
@@ -70,6 +70,20 @@ RECEIPT_CODES: Mapping[str, Kind] = {**CODES, "InvalidParameterValue": _LOST}
 
 _SENDERS_FAULT = Kind(InvalidMessageError, "SQS refused this entry of the batch")
 _SERVICES_FAULT = Kind(UnavailableError, "SQS failed on this entry of the batch")
+
+
+def see_that_it_is_sqs(answer: Mapping[str, Any]) -> None:
+    """Refuse a page that a proxy or a network's login gives with status 200: it would read as an empty queue.
+
+    Raises:
+        UnavailableError: it is no answer of SQS, whose answers are JSON (XML in its older protocol).
+    """
+    headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    if str(headers.get("content-type", "")).startswith("text/html"):
+        raise UnavailableError(
+            "something that is not SQS has answered, such as a proxy or the login page of a network; check the network "
+            "and endpoint_url"
+        )
 
 
 def of_entry(failed: Mapping[str, Any], codes: Mapping[str, Kind]) -> CloudDirectError:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from clouddirect.errors import ConfigurationError
 
-__all__ = ["Place", "is_fifo", "is_url", "place_of_url"]
+__all__ = ["Place", "check_name", "is_fifo", "is_url", "place_of_url"]
 
 #: Hosts of the service itself, with the region where it is named: today's names, dual-stack and FIPS ones, the legacy
 #: ones ("Amazon SQS endpoints and quotas" in the AWS General Reference).
@@ -18,6 +18,9 @@ _HOSTS = (
     re.compile(r"(?P<region>)queue\.amazonaws\.com"),
 )  # fmt: skip
 _VPC_ENDPOINT = re.compile(r"[a-z0-9-]+\.sqs\.(?P<region>[a-z0-9-]+)\.vpce\.amazonaws\.com(?:\.cn)?")
+
+#: "Queue name" in "Amazon SQS standard queue quotas" and "FIFO queue quotas": 80 characters, the ending included.
+_NAME = re.compile(r"(?=.{1,80}\Z)[A-Za-z0-9_-]+(?:\.fifo)?\Z")
 
 
 class Place(NamedTuple):
@@ -38,6 +41,19 @@ def is_fifo(queue: str) -> bool:
     return queue.endswith(".fifo")
 
 
+def check_name(queue: str) -> None:
+    """Refuse what can be no queue's name.
+
+    Raises:
+        ConfigurationError: it is an ARN, a URL without its scheme, or the like.
+    """
+    if not _NAME.match(queue):
+        raise ConfigurationError(
+            "a queue is named by its URL, such as https://sqs.us-east-1.amazonaws.com/123456789012/orders, or by its "
+            "name, such as orders: up to 80 letters, digits, '-' and '_'; an ARN is neither"
+        )
+
+
 def place_of_url(url: str, region: str | None) -> Place:
     """Read a queue's URL; ``region`` is what the options say, if anything.
 
@@ -46,7 +62,9 @@ def place_of_url(url: str, region: str | None) -> Place:
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
-    if not parts.path.strip("/"):
+    if "@" in parts.netloc:
+        raise ConfigurationError("a queue's URL holds no user and no password; give access_key_id and its secret")
+    if not parts.path.strip("/") or parts.path.endswith("/") or parts.query or parts.fragment:
         raise ConfigurationError("a queue's URL ends in its account and name, such as /123456789012/orders")
     own = next((found for pattern in _HOSTS if (found := pattern.fullmatch(host))), None)
     found = own or _VPC_ENDPOINT.fullmatch(host)

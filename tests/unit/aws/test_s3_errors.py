@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,7 +30,18 @@ from clouddirect.storage import StoreRuntime
 from clouddirect_aws.store import AwsStore
 from emulators.http_line import Reply, Stall
 from emulators.processes import free_port
-from unit.aws.s3_fixtures import MIB, ROOT, Rig, error_reply, is_download, once, options
+from unit.aws.s3_fixtures import (
+    BUCKET,
+    MIB,
+    ROOT,
+    Rig,
+    error_reply,
+    is_commit,
+    is_download,
+    is_late_part,
+    once,
+    options,
+)
 
 ONE_ATTEMPT: dict[str, Any] = {"retry": RetryPolicy(max_attempts=1)}
 
@@ -49,6 +61,7 @@ _WRITING: list[tuple[int, str, type[CloudDirectError], bool]] = [
     (400, "EntityTooLarge", TooLargeError, False),
     (400, "MetadataTooLarge", TooLargeError, False),
     (400, "KMS.DisabledException", ConfigurationError, False),
+    (400, "InvalidArgument", ConfigurationError, False),
     (409, "OperationAborted", UnavailableError, True),
     (429, "TooManyRequestsException", ThrottledError, True),
     (500, "InternalError", UnavailableError, True),
@@ -186,6 +199,29 @@ def test_nobody_there_is_unavailable() -> None:
                 store.exists("key")
             assert failed.value.retryable
             assert store.check("read").status == "failed"
+
+
+def test_a_page_of_somebody_elses_is_no_answer(s3: Rig, tmp_path: Path) -> None:
+    """A network's login page comes with status 200 for whatever is asked; nothing was stored, read or deleted."""
+    store = s3.store(runtime=ONE_ATTEMPT)
+    store.put("there", b"content")
+    page = Reply(200, {"Content-Type": "text/html"}, b"<h1>Log in</h1>")
+    calls: list[Callable[[], object]] = [
+        lambda: store.put("key", b"content"), lambda: store.put("key", content(6 * MIB)), lambda: store.get("there"),
+        lambda: store.exists("missing"), lambda: list(store.list()), lambda: store.delete("there"),
+        lambda: store.download("there", tmp_path / "there"),
+    ]  # fmt: skip
+    s3.line.rule = lambda request: page
+    for call in calls:
+        with pytest.raises(UnavailableError, match="not S3") as failed:
+            call()
+        assert failed.value.retryable
+    assert {store.check("read").status, store.check("write").status} == {"failed"}
+    for late in (is_late_part, lambda request: request.method == "POST" and is_commit(request)):
+        s3.line.rule = lambda request, late=late: page if late(request) else None  # type: ignore[misc]
+        with pytest.raises(UnavailableError, match="not S3"):
+            store.put("key", content(12 * MIB))
+    assert (set(s3.objects), s3.server.buckets[BUCKET].uploads) == ({"there"}, {})
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from clouddirect.errors import AuthenticationError, ConfigurationError, Permissi
 from clouddirect.messaging import Message
 from clouddirect.retry import RetryPolicy
 from clouddirect_aws.session_options import SessionOptions
-from emulators.http_line import HttpLine
+from emulators.http_line import HttpLine, Reply
 from emulators.ministack import ACCOUNT, AccessKey
 from unit.aws.sqs_fixtures import ARN, POLICIES, Sqs, actions
 
@@ -60,13 +60,29 @@ def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         ({"sts_endpoint_url": "http://127.0.0.1:1"}, "need a role_arn"),
         ({"role_arn": "sender"}, "role_arn"),
         ({"endpoint_url": "127.0.0.1:4566"}, "endpoint_url"),
+        ({"endpoint_url": "http://"}, "endpoint_url"),
+        ({"endpoint_url": "http://a host"}, "endpoint_url"),
+        ({"endpoint_url": "http://127.0.0.1:port"}, "endpoint_url"),
+        ({"endpoint_url": "https://s3.example.org?bucket=x"}, "endpoint_url"),
+        ({"endpoint_url": "https://user:PASSWORD@s3.example.org"}, "no password"),
+        ({"role_arn": ROLE, "sts_endpoint_url": "sts"}, "sts_endpoint_url"),
+        ({"proxy": "socks://user:PASSWORD@proxy:3128"}, "proxy"),
+        ({"proxy": "http://"}, "proxy"),
         ({"read_timeout": 0}, "read_timeout"),
         ({"regoin": "us-east-1"}, "regoin"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(given: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValidationError, match=said):
+    with pytest.raises(ValidationError, match=said) as caught:
         SessionOptions(**given)
+    assert "PASSWORD" not in str(caught.value)
+
+
+@pytest.mark.parametrize("proxy", ["proxy:3128", "user:word@proxy:3128", "http://proxy", "https://u:w@[::1]:3128/"])
+def test_proxies_with_and_without_a_scheme_are_taken(proxy: str) -> None:
+    given = SessionOptions(proxy=proxy).proxy  # type: ignore[arg-type]
+    assert given is not None
+    assert given.get_secret_value() == proxy
 
 
 def test_secrets_do_not_show() -> None:
@@ -149,6 +165,24 @@ def test_a_role_that_asks_for_an_external_id(guarded: Sqs, sts: HttpLine) -> Non
     with pytest.raises(PermissionDeniedError) as caught:
         guarded.open(key, role_external_id="another", **known).send(queue, Message(body=b"x"))
     assert not caught.value.retryable
+    assert not caught.value.maybe_sent
+
+
+def test_a_role_that_may_not_be_assumed_is_named_as_the_trouble(guarded: Sqs, sts: HttpLine) -> None:
+    """Whatever call needed it first, looking up a queue's name included."""
+    queue = guarded.queue()
+    role = guarded.server.role_with(_send_policy(queue))
+    nobody = guarded.server.key_with(_send_policy(queue))
+    for place in (queue, queue.rsplit("/", 1)[-1]):
+        with pytest.raises(PermissionDeniedError, match="may not assume the role"):
+            guarded.open(nobody, role_arn=role, sts_endpoint_url=sts.url).send(place, Message(body=b"x"))
+
+
+def test_a_role_that_could_not_be_assumed_leaves_no_doubt_about_the_message(guarded: Sqs, sts: HttpLine) -> None:
+    sts.rule = lambda request: Reply(503)
+    broker = guarded.open(runtime=NO_RETRY, role_arn=ROLE, sts_endpoint_url=sts.url)
+    with pytest.raises(UnavailableError) as caught:
+        broker.send(guarded.queue(), Message(body=b"x"))
     assert not caught.value.maybe_sent
 
 

@@ -90,7 +90,7 @@ def test_the_first_nine_are_attributes_and_the_rest_goes_beside_them() -> None:
     "reserved",
     ["not ours", "{}", '{"id":1}', '{"id":""}', '{"id":"x"', '{"id":"x","attributes":[]}', '{"id":"x","subject":7}',
      '{"id":"x","attributes":{"a":1}}', '{"id":"x","encoding":"rot13"}', '{"id":"x","encoding":"base64"}',
-     '{"id":"x","encoding":"empty"}'],
+     '{"id":"x","encoding":"empty"}', '{"id":"x","attributes":' + "[" * 100_000],
 )  # fmt: skip
 def test_a_reserved_attribute_that_is_not_ours_is_an_attribute_like_others(reserved: str) -> None:
     found = {

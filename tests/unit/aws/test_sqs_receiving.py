@@ -174,6 +174,30 @@ def test_nothing_but_damage_is_an_error_that_passes(sqs: Sqs) -> None:
     assert [one.message.body for one in sqs.open().receive(queue)] == [b"0"]
 
 
+def test_what_is_behind_damage_does_not_overtake(sqs: Sqs) -> None:
+    """On a FIFO queue the rest of the group is given back too, in its order; other groups are delivered."""
+    queue, broker = sqs.queue(fifo=True, VisibilityTimeout=600), sqs.open()
+    for body, key in ((b"a1", "a"), (b"a2", "a"), (b"b1", "b"), (b"a3", "a")):
+        broker.send(queue, Message(body=body, ordering_key=key))
+    sqs.line.rule = damaged(queue, sqs, 1)
+    first = broker.receive(queue, 10)
+    assert [one.message.body for one in first] == [b"a1", b"b1"]
+    assert all(result.ok for result in broker.ack_many(first))
+    assert [one.message.body for one in broker.receive(queue, 10)] == [b"a2", b"a3"]
+
+
+def test_a_page_of_somebody_elses_is_no_empty_queue(sqs: Sqs) -> None:
+    """A network's login page comes with status 200; a consumer that took it for an answer would idle for ever."""
+    queue, broker = sqs.queue(), sqs.open(runtime=NO_RETRY)
+    name = queue.rsplit("/", 1)[-1]
+    sqs.line.rule = lambda request: Reply(200, {"Content-Type": "text/html; charset=utf-8"}, b"<h1>Log in</h1>")
+    for place in (queue, name):
+        with pytest.raises(UnavailableError, match="not SQS") as caught:
+            broker.receive(place)
+        assert caught.value.retryable
+    assert broker.check(queue, "receive").status == "failed"
+
+
 def test_damaged_attributes_are_noticed(sqs: Sqs) -> None:
     queue, broker = sqs.queue(VisibilityTimeout=600), sqs.open(runtime=NO_RETRY)
     broker.send(queue, Message(body=b"x", attributes={"kind": "event"}))

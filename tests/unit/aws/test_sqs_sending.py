@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import pytest
+from botocore.exceptions import ParamValidationError
 
 from clouddirect.errors import (
     ConfigurationError,
@@ -44,6 +45,25 @@ def test_batches_are_filled_by_bytes(sqs: Sqs) -> None:
     assert all(result.ok for result in broker.send_many(queue, messages(10, 250 * KIB)))
     sizes = [request.size // (240 * KIB) for request in sqs.line.seen]
     assert sizes == [4, 4, 2]
+
+
+def test_as_many_connections_are_kept_as_batches_are_sent(sqs: Sqs) -> None:
+    """Else those beyond the pool would be opened and closed for each batch."""
+    broker = sqs.open(send_concurrency=12, pool_size=3)
+    for side, kept in (("send", 12), ("poll", 3)):
+        client = broker._clients.get(side, place_of_url(sqs.queue(), None), 60.0)  # type: ignore[arg-type]
+        assert client.meta.config.max_pool_connections == kept  # type: ignore[attr-defined]
+
+
+def test_the_sdks_own_client_checks_what_it_is_given(sqs: Sqs) -> None:
+    """Ours leaves that out, and says of a misspelt parameter no more than ``KeyError``."""
+    queue, broker = sqs.queue(), sqs.open()
+    broker.send(queue, Message(body=b"x"))
+    native: Any = broker.native
+    with pytest.raises(ParamValidationError, match="MessageBody"):
+        native.send_message(QueueUrl=queue, Body="x")
+    assert native.receive_message(QueueUrl=queue)["Messages"][0]["Body"] == "x"
+    assert broker.native is native
 
 
 def test_batches_are_sent_side_by_side(sqs: Sqs) -> None:
@@ -86,6 +106,15 @@ def test_an_entry_of_which_nothing_is_said_is_sent_again(sqs: Sqs) -> None:
     sqs.line.rule = once("SendMessageBatch", batch_reply([{"Id": "0"}], []))
     assert all(result.ok for result in broker.send_many(queue, messages(2)))
     assert sqs.depth(queue) == 1
+
+
+@pytest.mark.parametrize("failed", [[], [{"Id": "0", "Code": "InternalError", "SenderFault": False}]])
+def test_an_entry_that_is_not_confirmed_may_have_been_sent(sqs: Sqs, failed: list[dict[str, Any]]) -> None:
+    queue = sqs.queue()
+    sqs.line.rule = once("SendMessageBatch", batch_reply([], failed))
+    with pytest.raises(UnavailableError) as caught:
+        sqs.open(runtime={"retry": RetryPolicy(max_attempts=1)}).send(queue, Message(body=b"x"))
+    assert caught.value.maybe_sent
 
 
 @pytest.mark.parametrize("field", ["MD5OfMessageBody", "MD5OfMessageAttributes"])
@@ -232,9 +261,24 @@ def test_hosts(host: str, region: str | None, endpoint: bool) -> None:
 def test_urls_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="eu-west-1"):
         place_of_url("https://sqs.eu-west-1.amazonaws.com/123456789012/orders", "us-east-1")
-    with pytest.raises(ConfigurationError, match="account and name"):
-        place_of_url("https://sqs.eu-west-1.amazonaws.com/", None)
+    for path in ("/", "/123456789012/orders/", "/123456789012/orders?x=1"):
+        with pytest.raises(ConfigurationError, match="account and name"):
+            place_of_url(f"https://sqs.eu-west-1.amazonaws.com{path}", None)
+    with pytest.raises(ConfigurationError, match="no password"):
+        place_of_url("https://user:word@sqs.eu-west-1.amazonaws.com/123456789012/orders", None)
     assert is_fifo("https://sqs.eu-west-1.amazonaws.com/123456789012/orders.fifo")
+
+
+@pytest.mark.parametrize(
+    "queue",
+    ["", "arn:aws:sqs:us-east-1:123456789012:orders", "sqs.us-east-1.amazonaws.com/123456789012/orders", "my orders",
+     "a" * 81, "orders.fifo.fifo", "orders\n"],
+)  # fmt: skip
+def test_what_can_be_no_queues_name_is_refused(sqs: Sqs, queue: str) -> None:
+    """SQS would say of an ARN that there is no such queue, or that a value of the message is wrong."""
+    (result,) = sqs.open().send_many(queue, [Message(body=b"x")])
+    assert isinstance(result.error, ConfigurationError)
+    assert sqs.line.seen == []
 
 
 def test_no_region_is_a_matter_of_configuration(sqs: Sqs, monkeypatch: pytest.MonkeyPatch) -> None:
