@@ -35,7 +35,7 @@ STORES: Mapping[str, Literal["write", "read"]] = {"images": "write", "shared_ima
 
 
 class Cloud(Protocol):
-    """Makes queues and containers, and hands out credentials for one side of one of them."""
+    """Makes queues and containers of any name, when first asked for, and credentials for one side of one of them."""
 
     def queue(self, name: str, side: Literal["send", "receive"]) -> dict[str, Any]:
         """Settings of an endpoint that may do nothing but send to, or receive from, the queue ``name``."""
@@ -97,15 +97,9 @@ class _Local:
 def azure_cloud() -> Iterator[Cloud]:
     """The project's own Service Bus server, with a key for each side of each queue, and Azurite, with SAS tokens."""
     from emulators.azurite import azurite
-    from emulators.servicebus import LISTEN, SEND, AccessKey, ServiceBusServer
+    from emulators.servicebus import ServiceBusServer
 
-    names = {"send": SEND, "receive": LISTEN}
-    keys = [
-        AccessKey(f"{queue}-{side}", uuid.uuid4().hex, [right], queue)
-        for queue in QUEUES
-        for side, right in names.items()
-    ]
-    with ServiceBusServer(list(QUEUES), keys=keys) as bus, azurite() as blobs:
+    with ServiceBusServer() as bus, azurite() as blobs:
         yield _Azure(bus, blobs)
 
 
@@ -114,13 +108,25 @@ class _Azure:
         self._bus = bus
         self._blobs = blobs
         self._made: set[str] = set()
+        self._keys: dict[str, Any] = {}
 
     def queue(self, name: str, side: str) -> dict[str, Any]:
-        string = self._bus.connection_string(name, key=f"{name}-{side}")
-        return {"provider": "azure", "queue": name, "connection_string": string}
+        return {"provider": "azure", "queue": name, "connection_string": self._connection_string(name, side)}
 
     def dead_letters(self, name: str) -> dict[str, Any]:
-        return {"connection_string": self._bus.connection_string(name, key=f"{name}-receive")}
+        return {"connection_string": self._connection_string(name, "receive")}
+
+    def _connection_string(self, name: str, side: str) -> str:
+        """Make the queue if need be, and a key for this side of it."""
+        from emulators.servicebus import LISTEN, SEND, AccessKey
+
+        key = f"{name}-{side}"
+        if key not in self._keys:
+            if not any(known.startswith(f"{name}-") for known in self._keys):
+                self._bus.add_queue(name)
+            rights = [SEND if side == "send" else LISTEN]
+            self._keys[key] = self._bus.authority.keys[key] = AccessKey(key, uuid.uuid4().hex, rights, name)
+        return str(self._bus.connection_string(name, key=key))
 
     def store(self, name: str, side: str) -> dict[str, Any]:
         from azure.storage.blob import ContainerClient, ContainerSasPermissions, generate_container_sas
@@ -208,56 +214,83 @@ def _arn(queue: str) -> str:
 
 @contextmanager
 def gcp_cloud() -> Iterator[Cloud]:
-    """The project's own Pub/Sub and Cloud Storage servers, with a token for each side."""
+    """The project's own Pub/Sub and Cloud Storage servers, with a service account for each side."""
     from emulators.gcs import GcsServer
     from emulators.pubsub import PubSubServer
 
-    project = "clinic-rehearsal"
-    queues = {}
-    for name in QUEUES:
-        queues[f"pubsub-{name}-send"] = {f"projects/{project}/topics/{name}": "publisher"}
-        queues[f"pubsub-{name}-receive"] = {f"projects/{project}/subscriptions/{name}": "subscriber"}
-        queues[f"pubsub-{name}-dead-receive"] = {f"projects/{project}/subscriptions/{name}-dead": "subscriber"}
-    stores = {"gcs-write": {"create"}, "gcs-read": {"get", "list"}}
     with (
-        PubSubServer(queues, tls=True) as pubsub,
-        GcsServer(stores) as gcs,
+        PubSubServer({}, tls=True) as pubsub,
+        GcsServer({}) as gcs,
         tempfile.TemporaryDirectory() as directory,
     ):
-        ca_file = Path(directory) / "root.pem"
-        ca_file.write_bytes(pubsub.root_certificates)
-        yield _Gcp(project, pubsub, gcs, ca_file)
+        yield _Gcp(pubsub, gcs, Path(directory))
 
 
 class _Gcp:
-    def __init__(self, project: str, pubsub: Any, gcs: Any, ca_file: Path) -> None:
-        self._project = project
+    def __init__(self, pubsub: Any, gcs: Any, directory: Path) -> None:
+        self._project = "clinic-rehearsal"
+        self._pubsub = pubsub
         self._gcs = gcs
-        self._reached = {"provider": "gcp", "project": project, "endpoint": pubsub.endpoint, "ca_file": str(ca_file)}
-        for name in QUEUES:
-            topic = pubsub.add_topic(f"projects/{project}/topics/{name}")
-            dead = pubsub.add_topic(f"{topic}-dead")
-            pubsub.add_subscription(f"projects/{project}/subscriptions/{name}-dead", dead)
-            pubsub.add_subscription(
-                f"projects/{project}/subscriptions/{name}", topic, dead_letter_topic=dead, max_delivery_attempts=10
-            )
-        for name in STORES:
-            gcs.add_bucket(name.replace("_", "-"))
+        self._directory = directory
+        ca_file = directory / "root.pem"
+        ca_file.write_bytes(pubsub.root_certificates)
+        self._reached = {
+            "provider": "gcp", "project": self._project, "endpoint": pubsub.endpoint, "ca_file": str(ca_file),
+        }  # fmt: skip
+        self._topics: set[str] = set()
+        self._buckets: set[str] = set()
 
     def queue(self, name: str, side: str) -> dict[str, Any]:
+        self._make_topic(name)
+        kind, role = ("topics", "publisher") if side == "send" else ("subscriptions", "subscriber")
         counted = {"counted": True, "max_delivery_count": 10} if side == "receive" else {}
-        return {**self._reached, "queue": name, "access_token": f"pubsub-{name}-{side}", **counted}
+        return {**self._reached, "queue": name, **self._account(name, side, {self._full(kind, name): role}), **counted}
 
     def dead_letters(self, name: str) -> dict[str, Any]:
-        found = {**self._reached, "queue": f"{name}-dead", "access_token": f"pubsub-{name}-dead-receive"}
+        self._make_topic(name)
+        dead = f"{name}-dead"
+        grants = {self._full("subscriptions", dead): "subscriber"}
+        found = {**self._reached, "queue": dead, **self._account(dead, "receive", grants)}
         del found["provider"]
         return found
 
     def store(self, name: str, side: str) -> dict[str, Any]:
+        bucket = name.replace("_", "-")
+        if bucket not in self._buckets:
+            self._gcs.add_bucket(bucket)
+            self._buckets.add(bucket)
+        path = self._directory / f"{bucket}-{side}.json"
+        if not path.exists():
+            allowed = {"create"} if side == "write" else {"get", "list"}
+            path.write_text(json.dumps(self._gcs.service_account(self._email(bucket, side), allowed, bucket)))
         return {
-            "provider": "gcp", "container": name.replace("_", "-"), "endpoint": self._gcs.url,
-            "access_token": f"gcs-{side}",
+            "provider": "gcp", "container": bucket, "endpoint": self._gcs.url, "service_account_file": str(path),
         }  # fmt: skip
+
+    def _make_topic(self, name: str) -> None:
+        """Make a topic with a subscription of its name, and the same for what was delivered ten times."""
+        if name in self._topics:
+            return
+        topic = self._pubsub.add_topic(self._full("topics", name))
+        dead = self._pubsub.add_topic(f"{topic}-dead")
+        self._pubsub.add_subscription(self._full("subscriptions", f"{name}-dead"), dead)
+        self._pubsub.add_subscription(
+            self._full("subscriptions", name), topic, dead_letter_topic=dead, max_delivery_attempts=10
+        )
+        self._topics.add(name)
+
+    def _account(self, name: str, side: str, grants: Mapping[str, str]) -> dict[str, Any]:
+        """Make a service account if need be, and say where its key is."""
+        path = self._directory / f"{name}-{side}-queue.json"
+        if not path.exists():
+            path.write_text(json.dumps(self._pubsub.service_account(self._email(name, side), grants)))
+        return {"service_account_file": str(path)}
+
+    def _full(self, kind: str, name: str) -> str:
+        return f"projects/{self._project}/{kind}/{name}"
+
+    def _email(self, name: str, side: str) -> str:
+        return f"{name.replace('_', '-')}-{side}@{self._project}.iam.gserviceaccount.com"
 
 
 #: How to start each, by the provider's name.
