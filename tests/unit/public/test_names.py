@@ -107,3 +107,11 @@ def test_importing_clouddirect_costs_little() -> None:
 def test_every_benchmark_says_how_it_is_used(benchmark: Path) -> None:
     done = subprocess.run([sys.executable, str(benchmark), "--help"], capture_output=True, encoding="utf-8", check=True)
     assert "--json" in done.stdout
+
+
+def test_all_benchmarks_make_one_table() -> None:
+    command = [sys.executable, "-m", "benchmarks", "--quick", "--only", "local-store", "wire"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=True)
+    rows = [line for line in done.stdout.splitlines() if line.startswith("| ")]
+    assert len(rows) == 2 + 2 + 6
+    assert "| gcp download, 10 MiB: bytes of bodies on the wire | 1.0000 of the file's |" in done.stdout
