@@ -31,8 +31,9 @@ from clouddirect_azure.bus_delivery import Held, Leases, Settlement
 from clouddirect_azure.bus_errors import translate
 from clouddirect_azure.bus_names import DEAD_LETTER_SUFFIX, Entity, entity_of
 from clouddirect_azure.bus_receiver import Receiver
-from clouddirect_azure.bus_receiving import PlainReceivers, Receivers, SessionReceivers
+from clouddirect_azure.bus_receiving import PlainReceivers, Receivers
 from clouddirect_azure.bus_sender import Limits, Sender, Senders
+from clouddirect_azure.bus_sessions import SessionReceivers
 
 __all__ = ["AzureBroker", "AzureNative"]
 

@@ -69,21 +69,16 @@ class Receiver(Worker):
             raise self.overrun(wait + timeout)
         return job.result()
 
-    def open(self, wait: float, interrupt: Interrupt, timeout: float) -> None:
-        """Open the link now; a session receiver waits up to ``wait`` seconds for a session.
+    def open(self, timeout: float) -> None:
+        """Open the link now."""
+        self.call(self._opened, timeout)
 
-        Raises:
-            TimeoutError: there was no session.
+    def accept(self, wait: float, then: Callable[[], None]) -> Job[object]:
+        """Begin to accept the next session there is within ``wait`` seconds; ``then`` is called when that has ended.
+
+        The job ends in `TimeoutError` where there was none.
         """
-        job = self.submit(lambda: self._opened(wait))
-        ends = time.monotonic() + wait + timeout
-        while not job.wait(0.1):
-            if interrupt.is_set():
-                self.kill()  # a session that is just being accepted is freed with the connection
-                raise UnavailableError("interrupted", code="interrupted")
-            if time.monotonic() > ends:
-                raise self.overrun(wait + timeout)
-        job.result()
+        return self.submit(lambda: self._opened(wait), then)
 
     def settle(self, held: Sequence[Held], how: Settlement, timeout: float) -> Job[list[CloudDirectError | None]]:
         """Begin to settle deliveries of this queue; one outcome each."""

@@ -8,22 +8,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from clouddirect.errors import CloudDirectError, LeaseLostError, TimeoutError, UnavailableError
+from clouddirect.errors import CloudDirectError, UnavailableError
 from clouddirect.retry import Interrupt
 from clouddirect_azure.bus_delivery import Held, Settlement
 from clouddirect_azure.bus_receiver import Receiver
 from clouddirect_azure.bus_worker import GRACE, Job
 
-__all__ = ["PlainReceivers", "Receivers", "SessionReceivers"]
+__all__ = ["PlainReceivers", "Receivers"]
 
 T = TypeVar("T")
-
-#: Seconds for which an emptied session is waited on for another message before it is let go.
-LINGER = 0.2
-#: Seconds that the service looks for a session at least.
-SHORTEST_ACCEPT = 0.1
-#: Messages of one session handed out before another session gets its turn.
-TURN = 100
 
 
 class Receivers(ABC):
@@ -140,7 +133,7 @@ class PlainReceivers(Receivers):
         if receiver is None:
             return  # all are at work: it was opened before
         try:
-            receiver.open(0.0, Interrupt(), timeout)
+            receiver.open(timeout)
         finally:
             self._give_back(receiver)
 
@@ -170,101 +163,6 @@ class PlainReceivers(Receivers):
             other = self._add()
             self._idle.append(other)
             return other
-
-
-class SessionReceivers(Receivers):
-    """Receivers of a queue with sessions, each of which holds one session.
-
-    A session is received from only while none of its deliveries is unsettled, so that its order holds whatever becomes
-    of them. It is let go when it is empty, after a number of messages, so that others get their turn, and by the
-    receiver itself when nobody receives from it.
-    """
-
-    def __init__(self, make: Callable[[], Receiver], most: int, timeout: float) -> None:
-        """As for all receivers; ``most`` sessions are held at the same time."""
-        super().__init__(make, most, timeout)
-        self._handed_out: dict[Receiver, int] = {}
-
-    def receive(self, count: int, wait: float, interrupt: Interrupt) -> list[Held]:
-        """Receive from a session that is held and has nothing unsettled, else from the next available one."""
-        ends = time.monotonic() + wait
-        while True:
-            receiver = self._borrow()
-            if receiver is None:
-                left = max(0.0, ends - time.monotonic())
-                receiver = self._accept(left, interrupt)
-                if receiver is None:
-                    return []
-            came = self._receive_by(receiver, count, interrupt)
-            if came or interrupt.is_set():
-                return came
-
-    # -- inside ---------------------------------------------------------------------------------------------
-
-    def _gone(self, error: CloudDirectError) -> CloudDirectError:
-        return LeaseLostError("the connection that held the session is closed, and the session free for others",
-                              code="session-lock-lost")  # fmt: skip
-
-    def _receive_by(self, receiver: Receiver, count: int, interrupt: Interrupt) -> list[Held]:
-        try:
-            came = receiver.receive(count, LINGER, interrupt, self._timeout)
-        except CloudDirectError as error:
-            self._end(receiver)
-            if error.code == "closed":
-                return []  # it was let go in this very moment
-            raise
-        if not came:
-            self._end(receiver)
-            return []
-        self._handed_out[receiver] = self._handed_out.get(receiver, 0) + len(came)
-        self._give_back(receiver)
-        return came
-
-    def _borrow(self) -> Receiver | None:
-        ended = []
-        with self._condition:
-            for receiver in list(self._idle):
-                if receiver.dead:
-                    self._forget(receiver)
-                elif not receiver.outstanding:
-                    self._idle.remove(receiver)
-                    if self._handed_out.get(receiver, 0) < TURN:
-                        return receiver
-                    self._forget(receiver)
-                    ended.append(receiver)
-        for receiver in ended:
-            self._end(receiver)
-        return None
-
-    def _accept(self, wait: float, interrupt: Interrupt) -> Receiver | None:
-        """Accept the next available session; None if there was none within ``wait`` seconds."""
-        with self._condition:
-            if len(self._all) >= self._most:
-                self._condition.wait(min(wait, 1.0))
-                if len(self._all) >= self._most:
-                    return None
-            receiver = self._add()
-        try:
-            receiver.open(max(wait, SHORTEST_ACCEPT), interrupt, self._timeout)
-        except TimeoutError as error:
-            self._end(receiver)
-            if error.code == "silent":
-                raise
-            return None
-        except CloudDirectError:
-            self._end(receiver)
-            if interrupt.is_set():
-                return None
-            raise
-        return receiver
-
-    def _end(self, receiver: Receiver) -> None:
-        """Close the link, which frees the session."""
-        with self._condition:
-            self._forget(receiver)
-            self._handed_out.pop(receiver, None)
-            self._condition.notify()
-        receiver.end(self._timeout)
 
 
 def _outcomes(

@@ -30,11 +30,12 @@ GRACE = 1.0
 class Job(Generic[T]):
     """One piece of work for a worker's thread, and what came of it."""
 
-    __slots__ = ("_abandoned", "_done", "_error", "_lock", "_result", "_work")
+    __slots__ = ("_abandoned", "_done", "_error", "_lock", "_result", "_then", "_work")
 
-    def __init__(self, work: Callable[[], T]) -> None:
-        """``work`` runs in the worker's thread."""
+    def __init__(self, work: Callable[[], T], then: Callable[[], None] | None = None) -> None:
+        """``work`` runs in the worker's thread; ``then`` is called once it is done, in whichever thread ended it."""
         self._work = work
+        self._then = then
         self._done = threading.Event()
         self._lock = threading.Lock()
         self._abandoned: Callable[[T], None] | None = None
@@ -54,13 +55,18 @@ class Job(Generic[T]):
             abandoned = self._abandoned
         if abandoned is not None:
             abandoned(result)
+        if self._then is not None:
+            self._then()
 
     def fail(self, error: BaseException) -> None:
         """Let the work count as failed, unless it is done."""
         with self._lock:
-            if not self._done.is_set():
-                self._error = error
-                self._done.set()
+            if self._done.is_set():
+                return
+            self._error = error
+            self._done.set()
+        if self._then is not None:
+            self._then()
 
     def wait(self, timeout: float) -> bool:
         """Wait up to ``timeout`` seconds; returns whether the work is done."""
@@ -97,13 +103,13 @@ class Worker:
 
     # -- any thread -----------------------------------------------------------------------------------------
 
-    def submit(self, work: Callable[[], T]) -> Job[T]:
-        """Let ``work`` run in the thread.
+    def submit(self, work: Callable[[], T], then: Callable[[], None] | None = None) -> Job[T]:
+        """Let ``work`` run in the thread, and call ``then`` when it is done.
 
         Raises:
             UnavailableError: the worker has ended.
         """
-        job = Job(work)
+        job = Job(work, then)
         with self._condition:
             if self.dead:
                 raise UnavailableError("the connection has just been closed", code="closed")

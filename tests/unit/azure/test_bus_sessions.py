@@ -10,7 +10,7 @@ import pytest
 
 from clouddirect.errors import LeaseLostError, UnsupportedError
 from clouddirect.messaging import DEAD_LETTER_REASON, Delivery, Message, MessageBroker
-from clouddirect_azure import bus_receiving
+from clouddirect_azure import bus_receiver, bus_sessions
 from emulators.servicebus import (
     LISTEN,
     SEND,
@@ -98,7 +98,7 @@ def test_what_was_given_back_comes_first_to_whoever_is_next(bus_brokers: BrokerM
 def test_a_long_session_does_not_keep_the_others_waiting(
     bus_brokers: BrokerMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bus_receiving, "TURN", 3)
+    monkeypatch.setattr(bus_sessions, "TURN", 3)
     broker = bus_brokers()
     _send(broker, "a", 6)
     _send(broker, "b")
@@ -108,6 +108,65 @@ def test_a_long_session_does_not_keep_the_others_waiting(
         bodies.append(delivery.message.body)
         delivery.ack()
     assert bodies == [b"a0", b"a1", b"a2", b"b0", b"a3", b"a4", b"a5"]
+
+
+def _begin_receive(broker: MessageBroker, got: list[Delivery], wait: float) -> threading.Thread:
+    thread = threading.Thread(target=lambda: got.extend(broker.receive("ordered", wait=wait)))
+    thread.start()
+    return thread
+
+
+def test_whoever_waits_for_another_session_gets_the_one_that_is_free_again(
+    bus: ServiceBusServer, bus_brokers: BrokerMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a consumer would handle one message of a lone session a second."""
+    monkeypatch.setattr(bus_receiver, "SESSION_IDLE_LIMIT", 3600.0)  # it is not let go in between
+    broker, got = bus_brokers(), list[Delivery]()
+    _send(broker, "a", 3)
+    first = _one(broker)
+    thread = _begin_receive(broker, got, 10.0)
+    _until(lambda: len(bus.connections) == 3, "it waits for another session")
+    first.ack()
+    thread.join(20)
+    assert [one.message.body for one in got] == [b"a1"]
+    # the wait that it left behind is gone on with, and what that brings is kept for the next caller
+    _send(bus_brokers(), "b")
+    assert _one(broker).message.body == b"b0"
+    got[0].ack()
+    assert _one(broker).message.body == b"a2"
+
+
+def test_closing_ends_the_wait_for_a_session_that_was_left_behind(
+    bus: ServiceBusServer, bus_brokers: BrokerMaker
+) -> None:
+    broker, got = bus_brokers(), list[Delivery]()
+    _send(broker, "a", 2)
+    first = _one(broker)
+    thread = _begin_receive(broker, got, 60.0)
+    _until(lambda: len(bus.connections) == 3, "it waits for another session")
+    first.ack()
+    thread.join(20)
+    got[0].ack()
+    began = time.monotonic()
+    broker.close()
+    assert time.monotonic() - began < 15  # of the 20 s that the service waits for a session
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("clouddirect-azure")]
+
+
+def test_a_session_that_had_its_turn_is_free_at_once(bus_brokers: BrokerMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bus_receiver, "SESSION_IDLE_LIMIT", 3600.0)
+    monkeypatch.setattr(bus_sessions, "TURN", 2)
+    broker, other = bus_brokers(), bus_brokers()
+    _send(broker, "a", 3)
+    _one(broker).ack()
+    second = _one(broker)
+    _send(broker, "b", 2)
+    beside = _one(broker)
+    assert (second.message.body, beside.message.body) == (b"a1", b"b0")
+    second.ack()
+    beside.ack()
+    assert _one(broker).message.body == b"b1"
+    assert _one(other).message.body == b"a2"
 
 
 def test_a_session_lease_is_renewed(bus: ServiceBusServer, bus_brokers: BrokerMaker) -> None:
