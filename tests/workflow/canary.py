@@ -123,9 +123,19 @@ class Canary:
         self.secrets |= secrets_in(self.values)
 
     @property
+    def local(self) -> bool:
+        """Whether all is on this machine."""
+        return bool(self.values["endpoints"]["orders"]["provider"] == "local")
+
+    @property
     def wait(self) -> tuple[str, str]:
         """How long a command waits for what has been sent."""
-        return ("--wait", "0.1" if self.values["endpoints"]["orders"]["provider"] == "local" else "1.5")
+        return ("--wait", "0.1" if self.local else "0.8")
+
+    @property
+    def faces(self) -> tuple[tuple[str, ...], ...]:
+        """The ways to print that a command is run with: over a cloud, where each run takes seconds, only one."""
+        return ((), ("--json",)) if self.local else (("--json",),)
 
     # -- running ----------------------------------------------------------------------------------------------
 
@@ -228,12 +238,19 @@ class Canary:
         return path
 
     def changed(self, change: Callable[[str, dict[str, Any]], None], **more: Any) -> dict[str, Any]:
-        """The settings, with each endpoint and store changed by ``change(kind, settings)``."""
+        """The settings, with each endpoint, store and dead-letter queue changed by ``change(kind, settings)``."""
         values = copy.deepcopy(self.values) | more
         for side in (values, values["sandbox"]):
             for kind in ("endpoints", "stores"):
                 for settings in side[kind].values():
+                    dead = settings.pop("dead_letter_receive", None)
+                    if dead is not None:  # takes the provider, and by default the queue, from what is around it
+                        whole = {"provider": settings["provider"], "queue": settings["queue"]} | dead
+                        change(kind, whole)
+                        own = [name for name in whole if name in dead or name not in ("provider", "queue")]
+                        dead = {"dead_letter_receive": {name: whole[name] for name in own}}
                     change(kind, settings)
+                    settings |= dead or {}
         return values
 
 
@@ -271,9 +288,8 @@ class FarSide:
 def nothing_there(kind: str, settings: dict[str, Any]) -> None:
     """Name a queue or a container that is not there."""
     settings["queue" if kind == "endpoints" else "container"] += "-none"
-    for part in (settings, settings.get("dead_letter_receive", {})):
-        if "create" in part:
-            part["create"] = False
+    if "create" in settings:
+        settings["create"] = False
 
 
 class _Listener(logging.Handler):
