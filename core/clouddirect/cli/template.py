@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Iterator
 from inspect import cleandoc
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from clouddirect.plugins import Provider
 
-__all__ = ["FILL_IN", "local_template", "provider_template"]
+__all__ = ["FILL_IN", "Option", "local_template", "options_of", "provider_template"]
 
 #: Stands where only the reader knows the value.
 FILL_IN = "FILL-IN"
@@ -117,21 +117,38 @@ def provider_template(provider: Provider) -> str:
     return "\n".join(lines) + "\n"
 
 
+class Option(NamedTuple):
+    """One option of a provider: as it is written, what may be written there, what it means, whether it is required."""
+
+    key: str
+    kind: str
+    meaning: str
+    required: bool
+    field: FieldInfo
+
+
+def options_of(model: type[BaseModel]) -> list[Option]:
+    """The options of a provider's model, without those that the settings give under a name of their own."""
+    described = _described(model)
+    return [
+        Option(
+            field.alias or name, _kind(field.annotation), _comment(field.description or described.get(name, "")),
+            field.is_required(), field,
+        )
+        for name, field in model.model_fields.items()
+        if (field.alias or name) not in _OWN_NAMES
+    ]  # fmt: skip
+
+
 def _options(model: type[BaseModel], section: str, *, whole: bool) -> Iterator[str]:
     """The lines of one section: what is required and, if ``whole``, what may be given, as comments."""
-    described = _described(model)
     optional = False
-    for name, field in model.model_fields.items():
-        key = field.alias or name
-        if key in _OWN_NAMES:
-            continue
-        required = field.is_required()
-        if not required and not whole:
+    for option in options_of(model):
+        if not option.required and not whole:
             optional = True
             continue
-        told = _comment(field.description or described.get(name, ""))
-        yield f"# {_kind(field.annotation)}{': ' if told else ''}{told}"
-        yield f"{'' if required else '# '}{key} = {_value(field, section, key)}"
+        yield f"# {option.kind}{': ' if option.meaning else ''}{option.meaning}"
+        yield f"{'' if option.required else '# '}{option.key} = {_value(option.field, section, option.key)}"
     if optional:
         yield "# further options: see the first section above"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from clouddirect import plugins
@@ -41,3 +43,33 @@ def test_says_what_is_wrong_with_each(run: Run, monkeypatch: pytest.MonkeyPatch)
     assert text.code == 0
     assert "missing" in text.out
     assert "registered by" in text.out
+
+
+def test_tells_all_of_one(run: Run) -> None:
+    assert run("init", "--provider", "local").code == 0
+    text = run("providers", "local").out
+    assert text.startswith("local: SQLite file and directory on this machine\nfrom clouddirect ")
+    assert "* path" in text
+    assert "[endpoints" not in text
+    assert "endpoints.orders (orders) can do" in text
+    assert "largest message" in text
+    assert "stores.images (images) can do" in text
+    (told,) = run("providers", "local", "--json").lines
+    assert [option["key"] for option in told["options"]["container"]] == ["path", "create", "access"]
+    (orders,) = [place for place in told["settings"] if place["name"] == "endpoints.orders"]
+    assert orders["can"]["largest message"] == "1 MiB"
+    assert orders["problem"] is None
+
+
+def test_tells_options_without_settings(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    ran = run("providers", "aws")
+    assert ran.code == 0
+    assert "  secret_access_key" in ran.out
+    assert "with settings that use it, this command tells" in ran.out
+
+
+def test_an_unknown_name_is_said_to_be_one(run: Run) -> None:
+    ran = run("providers", "locl")
+    assert ran.code != 0
+    assert "no installed provider is called 'locl'" in ran.err
