@@ -47,6 +47,7 @@ class Ministack:
     port: int
     server: Server
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    _roots: dict[str, Any] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -57,8 +58,13 @@ class Ministack:
         """Return a boto3 client; by default one that may do everything."""
         import boto3
 
+        if key == ROOT and not settings and service in self._roots:
+            return self._roots[service]
         session = boto3.session.Session(key.id, key.secret, key.token, region_name=REGION)
-        return session.client(service, **{"endpoint_url": self.url, **settings})
+        client: Any = session.client(service, **{"endpoint_url": self.url, **settings})  # type: ignore[call-overload]
+        if key == ROOT and not settings:
+            self._roots[service] = client  # one for everybody: making one takes long
+        return client
 
     def key_with(self, policy: str) -> AccessKey:
         """Make a user that may do what ``policy`` (JSON) allows, and return an access key of that user."""

@@ -93,9 +93,9 @@ class Sqs:
         return message
 
     def close(self) -> None:
-        """Close the brokers."""
+        """Close the brokers; a long poll that is still under way ends with the line."""
         for broker in self._opened:
-            broker.close(timeout=10)
+            broker.close(timeout=0)
 
 
 def action_of(request: Request) -> str:

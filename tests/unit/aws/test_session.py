@@ -133,6 +133,19 @@ def test_no_credential_at_all(guarded: Sqs, bare: Path) -> None:
         assert not caught.value.retryable
 
 
+def test_what_describes_the_services_is_read_once_for_all(sqs: Sqs) -> None:
+    """Reading it anew for each broker and store costs more than everything else about a client."""
+    found = []
+    for _ in range(3):
+        broker = sqs.open()
+        assert broker.native is not None
+        session = broker._clients._session._session
+        assert session is not None
+        loader = session._session.get_component("data_loader")
+        found.append((loader, len(loader.search_paths)))
+    assert found == [found[0]] * 3
+
+
 # -- roles --------------------------------------------------------------------------------------------------
 
 
