@@ -80,6 +80,8 @@ _MAYBE_SENT = frozenset(
         _Code.UNKNOWN,
     }
 )
+#: In place of the service's word for an id of which it says nothing.
+_UNNAMED = "TRANSIENT_FAILURE (of others in the request)"
 
 
 def classify_rpc_error(error: grpc.RpcError, side: Side, name: str) -> CloudDirectError:
@@ -97,18 +99,24 @@ def classify_rpc_error(error: grpc.RpcError, side: Side, name: str) -> CloudDire
     )
 
 
-def settle_outcomes(error: grpc.RpcError, ack_ids: list[str], name: str) -> list[CloudDirectError | None]:
+def settle_outcomes(
+    error: grpc.RpcError, ack_ids: list[str], name: str, *, repeatable: bool
+) -> list[CloudDirectError | None]:
     """Tell what became of each acknowledgement id in a request that failed, as a whole or for some of them.
 
     With exactly-once delivery the error's ErrorInfo names the ids that failed and says for each whether that passes.
-    Those it does not name have been settled.
+    The documentation is silent about the others. Google's emulator has settled them, and its clients for Java, .NET
+    and Node.js take them as settled, as we do: at worst such a message comes again. A second acknowledgement would
+    prove nothing, as it is refused after one that counted. But where the same can be asked for twice, ``repeatable``,
+    it had better be.
     """
     failures = _failures(error)
     if not failures:
         whole = classify_rpc_error(error, "settle", name)
         whole.__cause__ = error
         return [whole.copy() for _ in ack_ids]
-    return [_settle_outcome(failures.get(ack_id), error, name) for ack_id in ack_ids]
+    unnamed = _UNNAMED if repeatable else None
+    return [_settle_outcome(failures.get(ack_id, unnamed), error, name) for ack_id in ack_ids]
 
 
 def _settle_outcome(failure: str | None, error: grpc.RpcError, name: str) -> CloudDirectError | None:
@@ -121,8 +129,8 @@ def _settle_outcome(failure: str | None, error: grpc.RpcError, name: str) -> Clo
         )
     else:
         outcome = LeaseLostError(
-            f"Pub/Sub says that the lease on a message of {name!r} had ended; the message is, or will be, delivered "
-            "again",
+            f"Pub/Sub says that the lease on a message of {name!r} had ended; unless an earlier attempt to settle it "
+            "counted, it is, or will be, delivered again",
             code=failure,
         )
     outcome.__cause__ = error

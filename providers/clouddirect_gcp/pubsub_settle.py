@@ -51,7 +51,9 @@ class Settling:
             try:
                 call.result()
             except grpc.RpcError as error:
-                outcomes += settle_outcomes(error, list(request.ack_ids), request.subscription)
+                outcomes += settle_outcomes(
+                    error, list(request.ack_ids), request.subscription, repeatable=_is_repeatable(request)
+                )
             except grpc.FutureCancelledError:
                 outcomes += [ClosedError("the connection to Pub/Sub was closed meanwhile") for _ in range(count)]
             else:
@@ -74,6 +76,11 @@ def modify_ack_deadlines(
         for part in _parts(ack_ids)
     )
     return Settling(channel, MODIFY_ACK_DEADLINE, requests, timeout)
+
+
+def _is_repeatable(request: Any) -> bool:
+    """Whether the request can be made twice: an id is valid no longer once it has been acknowledged or given back."""
+    return bool(getattr(request, "ack_deadline_seconds", 0))
 
 
 def _parts(ack_ids: Sequence[str]) -> Iterator[Sequence[str]]:

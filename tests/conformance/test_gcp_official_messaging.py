@@ -1,72 +1,40 @@
 """The Pub/Sub broker passes the messaging suite against Google's own emulator, where that is installed.
 
-Runs when the environment variable CLOUDDIRECT_TEST_PUBSUB is ``official``. The emulator comes with the Google Cloud
-CLI (``gcloud components install pubsub-emulator``, or the Debian package google-cloud-cli-pubsub-emulator) and needs
-Java; its jar is looked for beside ``gcloud``, or given as CLOUDDIRECT_TEST_PUBSUB_JAR. It knows neither credentials nor
-exactly-once delivery, and no lease under ten seconds.
+Runs when the environment variable CLOUDDIRECT_TEST_PUBSUB is ``official``; `emulators.pubsub.official` says where the
+emulator is looked for. It knows no credentials, no lease under ten seconds, and an order of its own for what was given
+back.
 """
 
 from __future__ import annotations
 
 import itertools
 import os
-import shutil
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
 
 from clouddirect.conformance import MessagingConformance
 from clouddirect.messaging import BrokerRuntime, MessageBroker
 from clouddirect_gcp.broker import GcpBroker
 from clouddirect_gcp.broker_options import GcpBrokerOptions
-from emulators.processes import Server, free_port
+from emulators.pubsub.official import official_command, official_emulator
 from emulators.tcp_line import TcpLine
 
 __all__ = ["TestGcpOfficialMessaging"]
 
 PROJECT = "clinic-test"
-_JARS = "platform/pubsub-emulator/lib/cloud-pubsub-emulator-*-all.jar"
-
-
-def _jar() -> Path | None:
-    given = os.environ.get("CLOUDDIRECT_TEST_PUBSUB_JAR")
-    if given:
-        return Path(given)
-    gcloud = shutil.which("gcloud")
-    roots = [Path("/usr/lib/google-cloud-sdk"), *([Path(gcloud).resolve().parents[1]] if gcloud else [])]
-    return next((jar for root in roots for jar in root.glob(_JARS)), None)
-
-
-def _serves(port: int) -> bool:
-    """Whether the emulator answers; it listens before it does."""
-    from google.pubsub_v1 import types
-
-    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        call = channel.unary_unary(
-            "/google.pubsub.v1.Publisher/ListTopics",
-            types.ListTopicsRequest.serialize,
-            types.ListTopicsResponse.deserialize,
-        )
-        try:
-            call(types.ListTopicsRequest(project=f"projects/{PROJECT}"), timeout=2)
-        except grpc.RpcError:
-            return False
-        return True
 
 
 @pytest.fixture(scope="module")
 def line() -> Iterator[TcpLine]:
     if os.environ.get("CLOUDDIRECT_TEST_PUBSUB") != "official":
         pytest.skip("runs only with CLOUDDIRECT_TEST_PUBSUB=official")
-    jar, java = _jar(), shutil.which("java")
-    if jar is None or java is None:
-        pytest.fail("CLOUDDIRECT_TEST_PUBSUB=official needs Java and Google's emulator: see this module's text")
-    port = free_port()
-    command = [java, "-jar", str(jar), "--host=127.0.0.1", f"--port={port}"]
-    with Server(command, ready=lambda: _serves(port)), TcpLine(port) as running:
+    if official_command() is None:
+        pytest.fail(
+            "CLOUDDIRECT_TEST_PUBSUB=official needs Google's emulator and Java: see emulators/pubsub/official.py"
+        )
+    with official_emulator() as endpoint, TcpLine(int(endpoint.rpartition(":")[2])) as running:
         yield running
 
 
@@ -83,6 +51,13 @@ class TestGcpOfficialMessaging(MessagingConformance):
         "wrong_credential_broker": "the emulator knows no credentials",
     }
     _numbers = itertools.count(1)
+
+    @pytest.mark.skip(
+        reason="given back, a message comes behind those of its key that were not delivered yet: see "
+        "test_the_emulator_prefers_what_is_new in tests/unit/pubsub_server/test_official.py"
+    )
+    def test_nothing_overtakes_a_message_that_failed(self) -> None:  # type: ignore[override]
+        """The emulator itself lets messages overtake."""
 
     @pytest.fixture(autouse=True)
     def _service(self, line: TcpLine) -> Iterator[None]:

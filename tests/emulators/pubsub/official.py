@@ -13,7 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from emulators.processes import Server, accepts, free_port
+import grpc
+from google.pubsub_v1 import types
+
+from emulators.processes import Server, free_port
 
 __all__ = ["official_command", "official_emulator"]
 
@@ -51,5 +54,20 @@ def official_emulator() -> Iterator[str]:
             "PUBSUB_EMULATOR_COMMAND"
         )
     port = free_port()
-    with Server([*command, "--host=127.0.0.1", f"--port={port}"], ready=lambda: accepts(port)):
+    with Server([*command, "--host=127.0.0.1", f"--port={port}"], ready=lambda: _serves(port)):
         yield f"127.0.0.1:{port}"
+
+
+def _serves(port: int) -> bool:
+    """Whether the emulator answers; it listens before it does."""
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        call = channel.unary_unary(
+            "/google.pubsub.v1.Publisher/ListTopics",
+            types.ListTopicsRequest.serialize,
+            types.ListTopicsResponse.deserialize,
+        )
+        try:
+            call(types.ListTopicsRequest(project="projects/clinic-test"), timeout=2)
+        except grpc.RpcError:
+            return False
+        return True

@@ -75,7 +75,8 @@ def test_one_failed_request_leaves_the_others_their_outcomes() -> None:
 
 
 def test_what_exactly_once_delivery_says_of_each_id() -> None:
-    """Failed for good is a lost lease, failed for now is tried again, and what is not named has been settled."""
+    """Failed for good is a lost lease, and failed for now is tried again. What is not named has been settled; where
+    the same can be asked for twice, it is."""
     words = {"lost": "PERMANENT_FAILURE_INVALID_ACK_ID", "busy": "TRANSIENT_FAILURE_UNORDERED_ACK_ID"}
 
     def refuse(request: bytes, context: grpc.ServicerContext) -> bytes:
@@ -84,18 +85,33 @@ def test_what_exactly_once_delivery_says_of_each_id() -> None:
         context.abort_with_status(rpc_status.to_status(status))
         raise AssertionError
 
+    subscription, ids = "projects/p/subscriptions/s", ["fine", "lost", "busy"]
     with _subscriber(Acknowledge=refuse, ModifyAckDeadline=refuse) as channel:
-        for settling in (
-            acknowledge(channel, "projects/p/subscriptions/s", ["fine", "lost", "busy"], 10),
-            modify_ack_deadlines(channel, "projects/p/subscriptions/s", ["fine", "lost", "busy"], 7, 10),
+        for settling, is_repeated in (
+            (acknowledge(channel, subscription, ids, 10), False),
+            (modify_ack_deadlines(channel, subscription, ids, 0, 10), False),
+            (modify_ack_deadlines(channel, subscription, ids, 7, 10), True),
         ):
             fine, lost, busy = settling.outcomes()
-            assert fine is None
+            assert fine is None or fine.retryable
+            assert (fine is not None) is is_repeated
             assert isinstance(lost, LeaseLostError)
             assert not lost.retryable
             assert isinstance(busy, UnavailableError)
             assert busy.retryable
             assert isinstance(lost.__cause__, grpc.RpcError)
+
+
+def test_an_extension_among_late_ones_is_asked_for_again(pubsub: PubSub) -> None:
+    """The second request names only the leases that still run, and is answered without an error."""
+    queue = pubsub.queue(ack_deadline=60, exactly_once=True)
+    broker = pubsub.open(exactly_once=True, runtime=pubsub.patient)
+    got = _received(broker, queue, 3)
+    pubsub.open()._nack(queue, [got[1]._raw], 0.0, 10)
+    before = pubsub.server.calls["ModifyAckDeadline"]
+    errors = broker.settlement._renew_locked(queue, got, 30.0, once=False)
+    assert [type(error) for error in errors] == [type(None), LeaseLostError, type(None)]
+    assert pubsub.server.calls["ModifyAckDeadline"] - before == 2
 
 
 def test_a_late_ack_among_others(pubsub: PubSub) -> None:
