@@ -10,6 +10,7 @@ import pytest
 import redis
 from clouddirect.conformance import MessagingConformance
 from clouddirect.messaging import BrokerRuntime
+
 from clouddirect_redis.broker import RedisBroker
 
 #: What the README tells to grant, beside the queues' keys; `create_queue` needs one more.

@@ -16,6 +16,7 @@ import redis
 from clouddirect.errors import CloudDirectError, ConfigurationError, TimeoutError, UnavailableError
 from clouddirect.messaging import DEAD_LETTER_REASON, BrokerRuntime, Message
 from clouddirect.retry import RetryPolicy
+
 from clouddirect_redis import RedisOptions
 from clouddirect_redis.broker import RedisBroker
 
