@@ -15,7 +15,8 @@ import pytest
 
 from clouddirect.conformance import MessagingConformance
 from clouddirect.messaging import BrokerRuntime, Capabilities, Message, MessageBroker
-from unit.core.memory_broker import POOR, RICH, MemoryBroker, MemoryService, SdkError
+from unit.core.memory_broker import POOR, RICH, MemoryBroker
+from unit.core.memory_service import MemoryService, SdkError
 
 
 class MemoryMessaging(MessagingConformance):

@@ -12,7 +12,8 @@ import pytest
 from clouddirect.clock import ManualClock
 from clouddirect.messaging import BrokerRuntime
 from clouddirect.retry import RetryPolicy
-from unit.core.memory_broker import RICH, MemoryBroker, MemoryService
+from unit.core.memory_broker import RICH, MemoryBroker
+from unit.core.memory_service import MemoryService
 
 #: Retries at once: for tests whose time does not pass by itself.
 NO_WAIT = RetryPolicy(max_attempts=4, base_delay=0.0, max_delay=0.0)

@@ -15,7 +15,8 @@ from clouddirect.errors import (
 )
 from clouddirect.messaging import DEAD_LETTER_QUEUE, DEAD_LETTER_REASON, Delivery, Message
 from unit.core.conftest import NO_WAIT, OpenBroker
-from unit.core.memory_broker import POOR, RICH, MemoryBroker, MemoryService, SdkError
+from unit.core.memory_broker import POOR, RICH, MemoryBroker
+from unit.core.memory_service import MemoryService, SdkError
 
 NO_DEAD = replace(RICH, native_dead_letter=False, dead_letter_queue=None)
 

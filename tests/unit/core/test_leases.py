@@ -14,7 +14,8 @@ from clouddirect.messaging import Delivery, Message
 from clouddirect.messaging.leases import LeaseKeeper
 from clouddirect.observers import MessageEvent, Observers, hookimpl
 from unit.core.conftest import OpenBroker, eventually
-from unit.core.memory_broker import POOR, RICH, Hang, MemoryBroker, SdkError, partial
+from unit.core.memory_broker import POOR, RICH, Hang, MemoryBroker, partial
+from unit.core.memory_service import SdkError
 
 
 class Watch:

@@ -22,7 +22,8 @@ from clouddirect.errors import (
 )
 from clouddirect.messaging import Delivery, Message
 from unit.core.conftest import NO_WAIT, OpenBroker
-from unit.core.memory_broker import POOR, RICH, Call, Hang, MemoryBroker, SdkError, after, partial
+from unit.core.memory_broker import POOR, RICH, Call, Hang, MemoryBroker, after, partial
+from unit.core.memory_service import SdkError
 
 NO_DEAD = replace(RICH, native_dead_letter=False, dead_letter_queue=None)
 
