@@ -39,7 +39,7 @@ class _Queues(MessagingConformance):
     complete = True
     load_count = 3000  # ministack slows with deep queues
     slack = 1.0  # SQS counts whole seconds
-    shortest_lease = 3.0  # longer than the second that a poll takes at least
+    shortest_lease = 2.0  # whole seconds, and longer than the one that a poll takes at least
     quiet = 1.0
     fifo = False
 
