@@ -1,7 +1,7 @@
 """A message broker in memory: a real provider with configurable abilities, and faults on demand.
 
-`MemoryBroker` is the provider: it keeps the rules of
-`BrokerPrimitives`, notes where core breaks its side of them (`MemoryBroker.violations`) and logs each call.
+`MemoryBroker` keeps the rules of `BrokerPrimitives`, notes where core breaks its side of them
+(`MemoryBroker.violations`) and logs each call.
 """
 
 from __future__ import annotations
@@ -46,8 +46,6 @@ RICH = Capabilities(
 POOR = Capabilities(
     max_message_bytes=64 * 1024, max_send_count=10, max_receive_count=10, max_settle_count=10, atomic_send=True,
 )  # fmt: skip
-
-SECRET = "memory-SECRET-key"
 
 
 @dataclass(frozen=True)

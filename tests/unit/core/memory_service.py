@@ -16,7 +16,9 @@ from clouddirect.messaging import (
     Message,
 )
 
-__all__ = ["MemoryService", "QueueState", "SdkError", "Stored"]
+__all__ = ["MemoryService", "QueueState", "SECRET", "SdkError", "Stored"]
+
+SECRET = "memory-SECRET-key"
 
 
 class SdkError(Exception):

@@ -23,8 +23,8 @@ from clouddirect.errors import (
 from clouddirect.messaging import ConsumerOptions, Delivery, Message, MessageBroker
 from clouddirect.retry import RetryPolicy
 from unit.core.conftest import OpenBroker, eventually
-from unit.core.memory_broker import POOR, RICH, SECRET, Hang, MemoryBroker
-from unit.core.memory_service import SdkError
+from unit.core.memory_broker import POOR, RICH, Hang, MemoryBroker
+from unit.core.memory_service import SECRET, SdkError
 
 
 def fill(broker: MemoryBroker, count: int) -> None:

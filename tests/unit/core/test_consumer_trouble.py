@@ -19,8 +19,8 @@ from clouddirect.errors import (
 from clouddirect.messaging import Delivery, Message
 from unit.core.conftest import OpenBroker, eventually
 from unit.core.consuming import SOON, Gate, Handler, empty, fill, on_lease
-from unit.core.memory_broker import SECRET, Hang
-from unit.core.memory_service import SdkError
+from unit.core.memory_broker import Hang
+from unit.core.memory_service import SECRET, SdkError
 
 # -- trouble ------------------------------------------------------------------------------------------------
 

@@ -22,8 +22,8 @@ from clouddirect.errors import (
 from clouddirect.messaging import Message, SendResult
 from clouddirect.retry import RetryPolicy
 from unit.core.conftest import NO_WAIT, OpenBroker
-from unit.core.memory_broker import POOR, RICH, SECRET, Call, Hang, MemoryBroker, after, ok, partial
-from unit.core.memory_service import SdkError
+from unit.core.memory_broker import POOR, RICH, Call, Hang, MemoryBroker, after, ok, partial
+from unit.core.memory_service import SECRET, SdkError
 
 ATOMIC = replace(RICH, atomic_send=True)
 
