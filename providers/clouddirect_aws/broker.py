@@ -49,7 +49,8 @@ log = logging.getLogger("clouddirect.aws")
 MAX_LEASE = 43_200
 #: Longest delay of a message on a standard queue; FIFO queues have none for single messages (SendMessage).
 MAX_DELAY = 900.0
-#: Seconds that a busy consumer may gather deletes: every call is billed, and a batch of ten costs as much as one.
+#: Seconds that a busy consumer may gather deletes, if a tenth of a lease is no less: every call is billed, and a batch
+#: of ten costs as much as one.
 ACK_LINGER = 1.0
 #: What is asked for beside body and attributes: no more than is read, for it is sent with every message.
 _SYSTEM_ATTRIBUTES: tuple[MessageSystemAttributeNameType, ...] = (
@@ -83,7 +84,7 @@ class AwsBroker(MessageBroker):
             # a short poll asks a sample of SQS's servers and misses messages; a long one of a second asks all
             "min_receive_wait": 1.0,
             "max_settle_count": 10,
-            "ack_linger": ACK_LINGER,
+            "ack_linger": min(ACK_LINGER, options.lease / 10),
             "settable_lease": True,
             "max_lease": float(MAX_LEASE),
             "max_nack_delay": float(MAX_LEASE),

@@ -80,6 +80,20 @@ _COMMON: Mapping[str, Kind] = {
 #: The operation of STS that may come before one of the service's own.
 _ASSUME_ROLE = "AssumeRole"
 
+#: The action of IAM behind each operation, where it has another name. A batch needs the right to the single action.
+_ACTIONS: Mapping[str, str] = {
+    "SendMessageBatch": "sqs:SendMessage",
+    "ReceiveMessage": "sqs:ReceiveMessage",
+    "DeleteMessageBatch": "sqs:DeleteMessage",
+    "ChangeMessageVisibilityBatch": "sqs:ChangeMessageVisibility",
+    **dict.fromkeys(
+        ("PutObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"), "s3:PutObject on the objects"
+    ),
+    "AbortMultipartUpload": "s3:AbortMultipartUpload on the objects",
+    "DeleteObject": "s3:DeleteObject on the objects",
+    "ListObjectsV2": "s3:ListBucket on the bucket",
+}
+
 _BY_STATUS: Mapping[int, Kind] = {
     401: _CREDENTIAL,
     403: _DENIED,
@@ -140,9 +154,12 @@ def classify(error: Exception, own: Mapping[str, Kind], secrets: Iterable[str] =
         code = str(response.get("Error", {}).get("Code", ""))
         if error.operation_name == _ASSUME_ROLE:
             own = {"AccessDenied": _ROLE_DENIED}
-        return of_service(
+        found = of_service(
             code, meta.get("HTTPStatusCode"), own, retry_after=meta.get("HTTPHeaders", {}).get("retry-after")
         )
+        if (action := _ACTIONS.get(error.operation_name)) and found.message.startswith(_DENIED.text):
+            found.message = f"the AWS credential may not do this; allow {action} in its IAM policy ({found.code})"
+        return found
     for kinds, kind in _SDK:
         if isinstance(error, kinds):
             return kind.error(kind.text, code=type(error).__name__, retryable=kind.retryable)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from botocore.exceptions import ClientError
 
 from clouddirect.checks import CheckResult
-from clouddirect.errors import CloudDirectError, IntegrityError, TooLargeError
+from clouddirect.errors import CloudDirectError, IntegrityError, TooLargeError, UnsupportedError
 from clouddirect.storage import (
     FileStore,
     ListPage,
@@ -165,7 +165,11 @@ class AwsStore(FileStore):
         ]
         entries += [(one["Prefix"].encode(), StoredPrefix(one["Prefix"])) for one in answer.get("CommonPrefixes", ())]
         entries.sort(key=lambda entry: entry[0])
-        more = answer.get("NextContinuationToken") if answer.get("IsTruncated") else None
+        more = answer.get("NextContinuationToken") if answer["IsTruncated"] else None
+        if answer["IsTruncated"] and not more:
+            raise UnsupportedError(
+                "the server cut the listing short and did not say how to go on: it does not know ListObjectsV2"
+            )
         return ListPage([entry for _, entry in entries], more)
 
     # -- the rest -------------------------------------------------------------------------------------------

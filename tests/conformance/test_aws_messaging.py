@@ -46,7 +46,7 @@ class _Queues(MessagingConformance):
     @pytest.fixture(autouse=True)
     def _server(self, server: Ministack, line: TcpLine, request: pytest.FixtureRequest) -> None:
         # a poll that is cut off may have taken messages, and then they are hidden until their lease ends
-        self.lease = 4 if request.node.name == "test_cut_connections" else 60
+        self.lease = 2 if request.node.name == "test_cut_connections" else 60
         self.server = server
         self.line = line
         self.sqs = server.client("sqs")

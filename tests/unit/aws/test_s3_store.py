@@ -11,11 +11,11 @@ import pytest
 from pydantic import ValidationError
 
 from clouddirect.conformance.storage_harness import content
-from clouddirect.errors import ChangedError, ConfigurationError
+from clouddirect.errors import ChangedError, ConfigurationError, UnsupportedError
 from clouddirect.storage import StoredFile, StoredPrefix, StoreRuntime
 from clouddirect_aws.store import AwsStore
 from clouddirect_aws.store_options import AwsStoreOptions
-from emulators.http_line import Fault, Request
+from emulators.http_line import Fault, Reply, Request
 from unit.aws.s3_fixtures import BUCKET, MIB, POLICIES, ROOT, Rig, is_download, load, options, policy
 
 ON_AWS = {"container": BUCKET, "region": "eu-central-1", "access_key_id": ROOT[0], "secret_access_key": ROOT[1]}
@@ -152,6 +152,14 @@ def test_listing_merges_keys_and_prefixes(s3: Rig) -> None:
     found = [one.key if isinstance(one, StoredFile) else one for one in s3.store().list(delimiter="/")]
     assert found == ["a b", "a%20b", "a+b", StoredPrefix("a/"), StoredPrefix("b/"), "Ä", "\uffff"]
     assert "encoding-type" in s3.line.seen[-1].query
+
+
+def test_a_listing_that_is_cut_short_is_no_whole_one(s3: Rig) -> None:
+    """A server of the protocol's first version knows no continuation tokens; its first page is not taken for all."""
+    page = b"<ListBucketResult><IsTruncated>true</IsTruncated><Contents><Key>a</Key><Size>1</Size></Contents>"
+    s3.line.rule = lambda request: Reply(200, {"Content-Type": "application/xml"}, page + b"</ListBucketResult>")
+    with pytest.raises(UnsupportedError, match="ListObjectsV2"):
+        list(s3.store().list())
 
 
 def test_check_tells_what_it_looked_at(s3: Rig) -> None:

@@ -52,8 +52,10 @@ def test_the_sending_policy_sends_and_does_nothing_else(guarded: Sqs, orders: st
     sender.send(orders, Message(body=b"x"))
     assert all(result.ok for result in sender.send_many(orders, [Message(body=b"x") for _ in range(12)]))
     assert set(actions(guarded.line)) == {"SendMessageBatch"}
-    for forbidden in (lambda: sender.send(results, Message(body=b"x")), lambda: sender.receive(orders)):
-        with pytest.raises(PermissionDeniedError):
+    for action, forbidden in (
+        ("Send", lambda: sender.send(results, Message(body=b"x"))), ("Receive", lambda: sender.receive(orders)),
+    ):  # fmt: skip
+        with pytest.raises(PermissionDeniedError, match=f"allow sqs:{action}Message in"):
             forbidden()
     statement = json.loads(policy("aws-sqs-send.json"))["Statement"][0]
     assert (statement["Action"], statement["Resource"]) == ("sqs:SendMessage", f"{ARN}:{SENDING}")

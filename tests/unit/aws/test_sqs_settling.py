@@ -41,6 +41,11 @@ def test_acks_go_in_tens(sqs: Sqs) -> None:
     assert sqs.depth(queue) == 0
 
 
+@pytest.mark.parametrize(("lease", "linger"), [(30, 1.0), (3, 0.3)])
+def test_deletes_are_gathered_for_a_tenth_of_a_lease_at_most(sqs: Sqs, lease: int, linger: float) -> None:
+    assert sqs.open(lease=lease).capabilities("orders").ack_linger == pytest.approx(linger)
+
+
 def test_deletes_that_failed_are_repeated_alone(sqs: Sqs) -> None:
     """Of a batch taken in part, the lost lease is told, and only what failed for a passing reason is asked again."""
     queue, broker = filled(sqs, 4), sqs.open()
