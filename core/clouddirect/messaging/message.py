@@ -67,13 +67,19 @@ class Message:
         """
         if not isinstance(self.body, bytes):
             raise InvalidMessageError(f"Message.body must be bytes, not {type(self.body).__name__}; encode text first")
-        for name in ("id", "correlation_id", "content_type", "subject", "ordering_key"):
-            value = getattr(self, name)
+        for name, value in (
+            ("id", self.id),
+            ("correlation_id", self.correlation_id),
+            ("content_type", self.content_type),
+            ("subject", self.subject),
+            ("ordering_key", self.ordering_key),
+        ):
             if value is None and name != "id":
                 continue
             if not isinstance(value, str) or not value:
                 raise InvalidMessageError(f"Message.{name} must be non-empty text{'' if name == 'id' else ' or None'}")
-            _check_text(f"Message.{name}", value)
+            if not value.isascii():
+                _check_text(f"Message.{name}", value)
         self._validate_attributes()
         if self.delay is not None and not (_is_number(self.delay) and self.delay >= 0):
             raise InvalidMessageError("Message.delay must be a number of seconds, zero or more, or None")
@@ -88,8 +94,9 @@ class Message:
                 raise InvalidMessageError(
                     "Message.attributes must map non-empty text to text; convert other values first"
                 )
-            _check_text("a name in Message.attributes", name)
-            _check_text("a value in Message.attributes", value)
+            if not (name.isascii() and value.isascii()):
+                _check_text("a name in Message.attributes", name)
+                _check_text("a value in Message.attributes", value)
 
 
 def _is_number(value: object) -> bool:
@@ -97,8 +104,6 @@ def _is_number(value: object) -> bool:
 
 
 def _check_text(what: str, value: str) -> None:
-    if value.isascii():
-        return
     try:
         value.encode()
     except UnicodeEncodeError:

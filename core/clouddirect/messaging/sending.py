@@ -58,14 +58,15 @@ class _Batch:
         if not self.items:
             return True
         count = len(self.items) + 1
-        if count > can.max_send_count or count > min(self.company, item.company):
+        if count > can.max_send_count or count > self.company or count > item.company:
             return False
         return can.max_send_bytes is None or self.size + item.size <= can.max_send_bytes
 
     def add(self, item: _Item) -> None:
         self.items.append(item)
         self.size += item.size
-        self.company = min(self.company, item.company)
+        if item.company < self.company:
+            self.company = item.company
 
 
 class BatchSender:
