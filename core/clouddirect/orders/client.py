@@ -47,9 +47,9 @@ class CloudDirect(OrderSender, ResultReceiver):
         )  # fmt: skip
         self._stopping = Interrupt(self._connections.clock)
         self._journal = Journal(journal_path(settings.data_dir))
-        self.outbox = Outbox(self._journal, self._connections.clock)
-        self.inbox = Inbox(self._journal, self._connections.clock)
         self.ledger = Ledger(self._journal, self._connections.clock, _patience(settings))
+        self.outbox = Outbox(self._journal, self._connections.clock, discarding=self.ledger.discarded)
+        self.inbox = Inbox(self._journal, self._connections.clock)
         self._ledger = self.ledger if settings.tracking.enabled else None
         self.dead_letters = DeadLetters(
             self._connections, settings.endpoints, stopping=self._stopping.is_set, arrived=self._enter_arrived,

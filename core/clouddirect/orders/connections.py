@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from clouddirect.clock import Clock, SystemClock
 from clouddirect.errors import ClosedError
+from clouddirect.orders.forking import Forked, around_fork
 from clouddirect.retry import RetryPolicy
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class OpenStore:
     wire_container: str
 
 
-class Connections:
+class Connections(Forked):
     """Brokers and stores by endpoint name. Endpoints with the same provider and options share one broker.
 
     Thread-safe. ``where`` prefixes setting names in errors, such as ``"sandbox."``.
@@ -70,6 +71,11 @@ class Connections:
         self._queues: dict[str, Queue] = {}
         self._open_stores: dict[str, OpenStore] = {}
         self._closed = False
+        around_fork(self)
+
+    def after_fork_in_child(self) -> None:
+        """Go on with a lock of the child's own; what is open belongs to its provider, which knows what to do."""
+        self._lock = threading.Lock()
 
     @property
     def clock(self) -> Clock:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 from clouddirect.errors import CloudDirectError
 from clouddirect.orders.connections import Connections
+from clouddirect.orders.forking import Forked, around_fork
 from clouddirect.orders.outbox import Destination, FlushReport, Outbox, Waiting
 from clouddirect.orders.outbox_images import StoredImage, WaitingImage
 from clouddirect.retry import Interrupt
 
 if TYPE_CHECKING:
+    import sqlite3
+
     from clouddirect.messaging import SendReceipt
 
 __all__ = ["ClientDestination", "Flusher"]
@@ -47,7 +50,7 @@ class ClientDestination(Destination):
         return queue.broker.send(queue.name, message)
 
 
-class Flusher:
+class Flusher(Forked):
     """Flushes an outbox whenever something was accepted, and again and again while something cannot be sent.
 
     The pauses grow from 1 to 60 seconds, jittered. The thread starts with the first `wake`.
@@ -71,6 +74,14 @@ class Flusher:
         self._away: dict[str, tuple[int, float]] = {}
         #: Whether sending takes longer than senders should wait.
         self._slow = False
+        around_fork(self)
+
+    def after_fork_in_child(self) -> None:
+        """Go on with locks of the child's own, and with a thread of its own once something is to be sent."""
+        self._condition = threading.Condition()
+        stopped, self._stopping = self._stopping.is_set(), Interrupt(self._clock)
+        if stopped:
+            self._stopping.set()
 
     def wake(self) -> None:
         """Have the outbox looked at soon; an endpoint that is known to be away has a pace of its own."""
@@ -91,8 +102,11 @@ class Flusher:
         local_id: str | None,
         operation: str,
         images: Sequence[WaitingImage],
+        noting: Callable[[sqlite3.Connection], object] | None = None,
     ) -> SendReceipt | None:
         """Have a message accepted by the outbox, and wait a moment for its confirmation; None if that takes longer.
+
+        ``noting``: as for `Outbox.accept`.
 
         Raises:
             CloudDirectError: the outbox cannot take it; or it took it, but the broker refused it, and it is on hold.
@@ -100,7 +114,9 @@ class Flusher:
         with self._condition:
             self._expected.add(message_id)
         try:
-            self._outbox.accept(message_id, endpoint, body, local_id=local_id, operation=operation, images=images)
+            self._outbox.accept(
+                message_id, endpoint, body, local_id=local_id, operation=operation, images=images, noting=noting
+            )
         except BaseException:
             self._expected.discard(message_id)
             raise

@@ -35,6 +35,8 @@ CREATE TABLE IF NOT EXISTS inbox (
 _TAKE_OVER = timedelta(minutes=10)
 #: The inbox is pruned after so many messages.
 _PRUNE_EVERY = 1000
+#: What was begun and not finished is forgotten after this: its process died, and the message never came again.
+_FORGOTTEN = timedelta(days=7)
 
 
 def inbox_key(message: Event | OrderResult, body: bytes) -> str:
@@ -57,7 +59,6 @@ class Inbox:
         self._clock = clock or SystemClock()
         self._capacity = capacity
         self._owner = uuid.uuid4().hex
-        self._finished = 0
         self._handling: set[str] = set()  # what a handler of this process is at, at this moment
         journal.define("inbox", _SCHEMA)
 
@@ -105,7 +106,6 @@ class Inbox:
         with self._journal.write() as connection:
             if connection.execute("UPDATE inbox SET done = 1 WHERE key = ?", [key]).rowcount == 0:
                 self._insert(connection, key, "", self._clock.now(), done=True)
-            self._count(connection)
 
     def give_up(self, key: str) -> None:
         """Note that a message was taken on and could not be handled: it will come again."""
@@ -127,7 +127,6 @@ class Inbox:
                 return
             connection.execute("DELETE FROM inbox WHERE key = ?", [key])
             self._insert(connection, key, "", self._clock.now(), done=True)
-            self._count(connection)
             yield connection
 
     def knows(self, key: str) -> bool:
@@ -143,14 +142,12 @@ class Inbox:
             return connection.execute("DELETE FROM inbox WHERE done AND at < ?", [before]).rowcount
 
     def _insert(self, connection: sqlite3.Connection, key: str, message_id: str, now: datetime, *, done: bool) -> None:
-        connection.execute(
+        added = connection.execute(
             "INSERT INTO inbox (key, done, owner, message_id, at) VALUES (?, ?, ?, ?, ?)",
             [key, done, self._owner, message_id, now.isoformat()],
         )
-
-    def _count(self, connection: sqlite3.Connection) -> None:
-        """Keep the inbox bounded: now and then, forget the oldest beyond its capacity."""
-        self._finished += 1
-        if self._finished % _PRUNE_EVERY == 0:
-            newest = connection.execute("SELECT max(seq) FROM inbox").fetchone()[0] or 0
-            connection.execute("DELETE FROM inbox WHERE done AND seq <= ?", [newest - self._capacity])
+        seq = added.lastrowid or 0
+        if seq % _PRUNE_EVERY == 0:  # keeps the inbox bounded
+            connection.execute("DELETE FROM inbox WHERE done AND seq <= ?", [seq - self._capacity])
+            before = (now - _FORGOTTEN).isoformat()
+            connection.execute("DELETE FROM inbox WHERE NOT done AND at < ?", [before])

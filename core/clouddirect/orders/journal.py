@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from clouddirect.durable import make_private_directory
 from clouddirect.errors import (
@@ -25,6 +25,7 @@ from clouddirect.errors import (
     UnavailableError,
     UnsupportedError,
 )
+from clouddirect.orders.forking import Forked, around_fork
 
 __all__ = ["Journal", "journal_path"]
 
@@ -62,7 +63,7 @@ def journal_path(data_dir: Path | None) -> Path:
     return data_dir / "clouddirect.db"
 
 
-class Journal:
+class Journal(Forked):
     """One SQLite file with the tables that its users need; it is made, with its directory, on first use."""
 
     def __init__(self, path: Path) -> None:
@@ -74,6 +75,7 @@ class Journal:
         self._forgotten: sqlite3.Connection | None = None  # a parent's: neither used nor closed on this side of a fork
         self._schemas: dict[str, str] = {}
         self._closed = False
+        around_fork(self)
 
     def define(self, name: str, schema: str) -> None:
         """Have the tables of ``schema`` (statements with IF NOT EXISTS) made in the file, once for each ``name``."""
@@ -94,7 +96,7 @@ class Journal:
             ConfigurationError, IntegrityError: the file is no journal, or damaged.
             UnsupportedError: this thread has a transaction open already.
         """
-        with self._lock, self._translating():
+        with self._lock, self.translating():
             connection = self._open()
             if connection.in_transaction:  # the lock is held: it is this thread's own
                 raise UnsupportedError(
@@ -112,7 +114,7 @@ class Journal:
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
         """Lend the connection for SELECT statements; raises like `write`."""
-        with self._lock, self._translating():
+        with self._lock, self.translating():
             yield self._open()
 
     def connect(self) -> sqlite3.Connection:
@@ -120,7 +122,7 @@ class Journal:
 
         For what takes long, such as reading an image, so that nobody has to wait for it.
         """
-        with self._lock, self._translating():
+        with self._lock, self.translating():
             self._open()
             return self._new_connection()
 
@@ -129,6 +131,18 @@ class Journal:
         with self._lock:
             self._closed = True
             self._discard()
+
+    def before_fork(self) -> None:
+        """Wait for the end of a transaction: SQLite would take it for one of the child's, without an end."""
+        self._lock.acquire()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        self._lock.release()
+
+    def after_fork_in_child(self) -> None:
+        """Go on with a lock of the child's own; its connection is made when it is first used."""
+        self._lock = threading.RLock()
 
     def _open(self) -> sqlite3.Connection:
         if self._closed:
@@ -156,7 +170,7 @@ class Journal:
 
     def _new_connection(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            f"{self.path.resolve().as_uri()}?mode=rw", uri=True, timeout=_BUSY, isolation_level=None,
+            f"{_uri(self.path.resolve())}?mode=rw", uri=True, timeout=_BUSY, isolation_level=None,
             check_same_thread=False,
         )  # fmt: skip
         connection.execute("PRAGMA synchronous = FULL")
@@ -188,7 +202,8 @@ class Journal:
         self._connection = None
 
     @contextmanager
-    def _translating(self) -> Iterator[None]:
+    def translating(self) -> Iterator[None]:
+        """Raise what goes wrong with the file, on this connection or on one from `connect`, as `write` does."""
         try:
             yield
         except sqlite3.Error as error:
@@ -211,6 +226,12 @@ class Journal:
                 "written by this user, or set another data_dir",
                 operation="journal", retryable=False,
             ) from error  # fmt: skip
+
+
+def _uri(path: PurePath) -> str:
+    """The file as SQLite wants it named: it knows no host, so ``//server/share`` is all path."""
+    uri = path.as_uri()
+    return uri if uri.startswith("file:///") else uri.replace("file://", "file:////", 1)
 
 
 def _switch_to_wal(connection: sqlite3.Connection) -> None:

@@ -28,6 +28,7 @@ from clouddirect.orders.models import (
     ReadyForGradingEvent,
 )
 from clouddirect.orders.models.events import GradingReceipt
+from clouddirect.orders.outbox import SCHEMA as OUTBOX_SCHEMA
 
 __all__ = ["Ledger", "Patience", "STAGES", "TrackedOrder"]
 
@@ -45,6 +46,8 @@ CREATE TABLE IF NOT EXISTS ledger_key (id INTEGER PRIMARY KEY CHECK (id = 1), ke
 
 #: The stages of an order, in their order.
 STAGES = ("submitted", "created", "images", "ready", "grading", "graded", "result", "refused", "cancelled")
+#: The oldest beyond the ledger's capacity are forgotten each time that so many orders were added.
+_PRUNE_EVERY = 1000
 _RANK = {name: rank for rank, name in enumerate(STAGES)}
 _BY_EVENT: dict[type[Event], str] = {
     OrderCreationReceipt: "created", ImageReceipt: "images", ReadyForGradingEvent: "ready", GradingReceipt: "grading",
@@ -108,47 +111,59 @@ class TrackedOrder:
 class Ledger:
     """The ledger in one journal. Thread-safe, and several processes may use it at once."""
 
-    def __init__(self, journal: Journal, clock: Clock | None = None, patience: Patience | None = None) -> None:
-        """Use ``journal``; opens nothing yet."""
+    def __init__(
+        self, journal: Journal, clock: Clock | None = None, patience: Patience | None = None, *, capacity: int = 100_000
+    ) -> None:
+        """Use ``journal``; opens nothing yet. At least the last ``capacity`` orders are remembered."""
         self._journal = journal
         self._clock = clock or SystemClock()
         self._patience = patience or Patience()
+        self._capacity = capacity
         journal.define("ledger", _SCHEMA)
+        journal.define("outbox", OUTBOX_SCHEMA)  # what waits there cannot have been confirmed
 
     def submitted(self, order: OrderRequest, message_id: str, since: datetime | None = None) -> None:
         """Note a request that the broker has confirmed, or the outbox accepted. A new order begins anew.
 
         What an event has told after ``since``, when the sending began, is of this order already, and stays.
         """
+        with self._journal.write() as connection:
+            self.enter(connection, order, message_id, since)
+
+    def enter(
+        self, connection: sqlite3.Connection, order: OrderRequest, message_id: str, since: datetime | None = None
+    ) -> None:
+        """`submitted`, within a transaction of the journal."""
         if order.order is None or order.order.local_id is None:
             return
         local_id, asked = _storable(order.order.local_id), str(order.order_control_code or "NW")
         now = self._clock.now().isoformat()
-        with self._journal.write() as connection:
-            if asked == "NW":
-                before = (since or datetime.max.replace(tzinfo=UTC)).isoformat()
-                connection.execute("DELETE FROM orders WHERE local_id = ? AND stage_at <= ?", [local_id, before])
-                connection.execute(
-                    "DELETE FROM order_images WHERE local_id = ? AND local_id NOT IN (SELECT local_id FROM orders)",
-                    [local_id],
-                )
-                patient = self._digest(connection, order.patient.local_id if order.patient else None)
-                images = len(order.camera.images or []) if order.camera else 0
-                connection.execute(
-                    "INSERT INTO orders (local_id, message_id, submitted_at, asked, asked_at, evaluations, patient,"
-                    " named, stage, stage_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?) ON CONFLICT DO UPDATE SET"
-                    " message_id = excluded.message_id, submitted_at = excluded.submitted_at, asked = excluded.asked,"
-                    " asked_at = excluded.asked_at, evaluations = excluded.evaluations, patient = excluded.patient,"
-                    " named = excluded.named",
-                    [local_id, message_id, now, asked, now, "|".join(map(str, order.order.evaluation_types)), patient,
-                     images, now],
-                )  # fmt: skip
-                return
+        if asked != "NW":
             self._ensure(connection, local_id, now)
             connection.execute(
                 "UPDATE orders SET message_id = ?, asked = ?, asked_at = ? WHERE local_id = ?",
                 [message_id, asked, now, local_id],
             )
+            return
+        before = (since or datetime.max.replace(tzinfo=UTC)).isoformat()
+        if connection.execute("DELETE FROM orders WHERE local_id = ? AND stage_at <= ?", [local_id, before]).rowcount:
+            connection.execute("DELETE FROM order_images WHERE local_id = ?", [local_id])
+        self._ensure(connection, local_id, now)
+        patient = self._digest(connection, order.patient.local_id if order.patient else None)
+        images = len(order.camera.images or []) if order.camera else 0
+        connection.execute(
+            "UPDATE orders SET message_id = ?, submitted_at = ?, asked = ?, asked_at = ?, evaluations = ?, patient = ?,"
+            " named = ? WHERE local_id = ?",
+            [message_id, now, asked, now, "|".join(map(str, order.order.evaluation_types)), patient, images, local_id],
+        )
+
+    def discarded(self, connection: sqlite3.Connection, message_id: str) -> None:
+        """Note, within a transaction of the journal, that a request will never be sent."""
+        connection.execute("DELETE FROM orders WHERE message_id = ? AND stage = 0 AND asked = 'NW'", [message_id])
+        connection.execute(
+            "UPDATE orders SET message_id = NULL, asked = NULL, asked_at = NULL WHERE message_id = ?", [message_id]
+        )
+        self._drop_images(connection)
 
     def event(self, event: Event) -> None:
         """Note an event; one that comes twice, late or out of order does no harm."""
@@ -193,7 +208,8 @@ class Ledger:
             "SELECT local_id, message_id, submitted_at, asked, asked_at, evaluations, named, iris_order_id, stage,"
             " stage_at, refusal,"
             " (SELECT count(*) FROM order_images AS i WHERE i.local_id = o.local_id AND taken),"
-            " (SELECT count(*) FROM order_images AS i WHERE i.local_id = o.local_id AND NOT taken) FROM orders AS o"
+            " (SELECT count(*) FROM order_images AS i WHERE i.local_id = o.local_id AND NOT taken),"
+            " (SELECT held FROM outbox AS w WHERE w.message_id = o.message_id) FROM orders AS o"
         )
         with self._journal.read() as connection:
             if local_ids is None:
@@ -223,13 +239,19 @@ class Ledger:
             gone = connection.execute(
                 "DELETE FROM orders WHERE max(stage_at, coalesce(asked_at, '')) < ?", [before]
             ).rowcount
-            connection.execute("DELETE FROM order_images WHERE local_id NOT IN (SELECT local_id FROM orders)")
+            self._drop_images(connection)
         return gone
 
     # -- inside ---------------------------------------------------------------------------------------------
 
     def _ensure(self, connection: sqlite3.Connection, local_id: str, now: str) -> None:
-        connection.execute("INSERT OR IGNORE INTO orders (local_id, stage_at) VALUES (?, ?)", [local_id, now])
+        added = connection.execute("INSERT OR IGNORE INTO orders (local_id, stage_at) VALUES (?, ?)", [local_id, now])
+        if added.rowcount and added.lastrowid and added.lastrowid % _PRUNE_EVERY == 0:
+            connection.execute("DELETE FROM orders WHERE rowid <= ?", [added.lastrowid - self._capacity])
+            self._drop_images(connection)
+
+    def _drop_images(self, connection: sqlite3.Connection) -> None:
+        connection.execute("DELETE FROM order_images WHERE local_id NOT IN (SELECT local_id FROM orders)")
 
     def _advance(
         self, connection: sqlite3.Connection, local_id: str, stage: str, iris_order_id: int | None, now: str
@@ -250,7 +272,7 @@ class Ledger:
 
     def _tracked(self, row: tuple[object, ...], now: datetime) -> TrackedOrder:
         (local_id, message_id, submitted_at, asked, asked_at, evaluations, named, iris_order_id, stage, stage_at,
-         refusal, taken, refused) = row  # fmt: skip
+         refusal, taken, refused, held) = row  # fmt: skip
         name, since = STAGES[int(str(stage))], datetime.fromisoformat(str(stage_at))
         asked_since = datetime.fromisoformat(str(asked_at)) if asked_at else None
         return TrackedOrder(
@@ -266,7 +288,8 @@ class Ledger:
             images_taken=int(str(taken)),
             images_refused=int(str(refused)),
             refusal=None if refusal is None else str(refusal),
-            overdue=self._overdue(name, since, None if asked is None else str(asked), asked_since, now),
+            overdue=_unsent(held, self._patience.receipt < (now - (asked_since or since)).total_seconds())
+            or self._overdue(name, since, None if asked is None else str(asked), asked_since, now),
         )
 
     def _overdue(
@@ -284,6 +307,13 @@ class Ledger:
         if stage == "graded" and waited > self._patience.result:
             return "graded, but no result has come"
         return None
+
+
+def _unsent(held: object, late: bool) -> str | None:
+    """What there is to say of an order whose last request is in the outbox; ``held`` is None where it is not."""
+    if held:
+        return "on hold in the outbox: the broker has refused it; see clouddirect outbox list"
+    return "still in the outbox: it could not be sent yet" if held is not None and late else None
 
 
 def _storable(text: str) -> str:

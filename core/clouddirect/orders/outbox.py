@@ -12,21 +12,14 @@ goes to the same endpoint until the next flush.
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
-import os
-import sqlite3
-import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from pathlib import Path
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Literal
 
 from clouddirect.clock import Clock, SystemClock
-from clouddirect.durable import make_private_directory
 from clouddirect.errors import (
     AlreadyExistsError,
     CloudDirectError,
@@ -36,18 +29,21 @@ from clouddirect.errors import (
     UnavailableError,
     UnsupportedError,
 )
+from clouddirect.orders.flush_lock import FlushLock
 from clouddirect.orders.journal import Journal
 from clouddirect.orders.outbox_images import SCHEMA as IMAGES_SCHEMA
-from clouddirect.orders.outbox_images import StoredImage, WaitingImage, images_of, keep_image
+from clouddirect.orders.outbox_images import StoredImage, WaitingImage, images_of, keep_image, note_image
 
 if TYPE_CHECKING:
+    import sqlite3
+
     from clouddirect.messaging import SendReceipt
 
-__all__ = ["Destination", "FlushReport", "Outbox", "Waiting"]
+__all__ = ["SCHEMA", "Destination", "FlushReport", "Outbox", "Waiting"]
 
 log = logging.getLogger("clouddirect.orders")
 
-_SCHEMA = (
+SCHEMA = (
     """
 CREATE TABLE IF NOT EXISTS outbox (
   seq INTEGER PRIMARY KEY AUTOINCREMENT, message_id TEXT NOT NULL UNIQUE, endpoint TEXT NOT NULL, local_id TEXT,
@@ -67,6 +63,9 @@ WHERE NOT held AND seq > ? AND endpoint NOT IN (SELECT value FROM json_each(?)) 
   WHERE before.held AND before.seq < one.seq AND before.local_id = one.local_id AND before.endpoint = one.endpoint
 ) ORDER BY seq LIMIT 1
 """
+
+#: Copies of images are forgotten after this time if their message was never accepted: its process has died.
+_ABANDONED = timedelta(days=1)
 
 #: Reasons of a message's own: no other message need wait for it, and trying again does not help.
 _OWN_FAULT = (InvalidMessageError, TooLargeError, InvalidKeyError, UnsupportedError)
@@ -136,13 +135,18 @@ class Destination:
 class Outbox:
     """The outbox in one journal. Thread-safe, and several processes may use it at once."""
 
-    def __init__(self, journal: Journal, clock: Clock | None = None) -> None:
-        """Use ``journal``; opens nothing yet."""
+    def __init__(
+        self, journal: Journal, clock: Clock | None = None, *,
+        discarding: Callable[[sqlite3.Connection, str], object] | None = None,
+    ) -> None:  # fmt: skip
+        """Use ``journal``; opens nothing yet. ``discarding`` is called with the id of each message that is discarded,
+        in the transaction that removes it."""
         self._journal = journal
         self._clock = clock or SystemClock()
-        self._flushing = threading.Lock()
+        self._lock = FlushLock(journal.path)
+        self._discarding = discarding
         self._confirmed: set[int] = set()
-        journal.define("outbox", _SCHEMA)
+        journal.define("outbox", SCHEMA)
 
     def accept(
         self,
@@ -153,36 +157,34 @@ class Outbox:
         local_id: str | None,
         operation: str,
         images: Sequence[WaitingImage] = (),
+        noting: Callable[[sqlite3.Connection], object] | None = None,
     ) -> int:
         """Keep a message, with its images, until it is confirmed; returns its place, when all is on the disk.
 
-        One with an id that is there already is not kept twice.
+        One with an id that is there already is not kept twice; one that is on hold there is taken off hold. ``noting``
+        is called in the transaction that keeps it, for what is to be known of it from that moment on.
 
         Raises:
             InvalidMessageError: an image cannot be read; nothing is kept.
             UnavailableError: the journal cannot be written; nothing is kept.
         """
-        now = self._clock.now().isoformat()
-        with self._journal.write() as connection:
-            there = connection.execute("SELECT seq FROM outbox WHERE message_id = ?", [message_id]).fetchone()
-            if there is not None:
-                return int(there[0])
-            cursor = connection.execute(
-                "INSERT INTO outbox (message_id, endpoint, local_id, operation, body, accepted_at)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
-                [
-                    message_id,
-                    endpoint,
-                    None if local_id is None else local_id.encode("utf-8", "replace").decode(),
-                    operation,
-                    body,
-                    now,
-                ],
-            )
-            seq = int(cursor.lastrowid or 0)
-            for number, image in enumerate(images):
-                keep_image(connection, seq, number, image)
-        return seq
+        message = (message_id, endpoint, _storable(local_id), operation, body)
+        if not images:
+            with self._journal.write() as connection:
+                return self._keep(connection, None, message, [], noting)
+        seq = self._begin()
+        try:
+            kept = [(image, keep_image(self._journal, seq, number, image)) for number, image in enumerate(images)]
+            with self._journal.write() as connection:
+                if connection.execute("DELETE FROM outbox_begun WHERE seq = ?", [seq]).rowcount == 0:
+                    raise UnavailableError("copying the images took longer than a day; try again", operation="outbox")
+                place = self._keep(connection, seq, message, kept, noting)
+                if place != seq:
+                    connection.execute("DELETE FROM outbox_pieces WHERE seq = ?", [seq])
+                return place
+        except BaseException:
+            self._undo(seq)
+            raise
 
     def flush(
         self, destination: Destination, sent: Callable[[str, SendReceipt], None] | None = None,
@@ -200,7 +202,7 @@ class Outbox:
             UnavailableError: the journal cannot be read or written.
         """
         report = FlushReport()
-        with self._alone() as alone:
+        with self._lock.held() as alone:
             if not alone:
                 report.busy = True
                 return report
@@ -208,7 +210,7 @@ class Outbox:
             while not stopping() and (one := self._next(last, [*skip, *report.errors])) is not None:
                 last = one.seq
                 try:
-                    receipt = self._deliver(one, destination)
+                    told = self._deliver(one, destination)
                 except _OWN_FAULT as error:
                     self._note(one, error, held=True)
                     report.held.append((one, error))
@@ -217,9 +219,9 @@ class Outbox:
                     report.errors[one.endpoint] = error
                 else:
                     self._remove(one.seq)
-                    report.sent += 1
-                    if sent is not None and receipt is not None:
-                        sent(one.message_id, receipt)
+                    report.sent += told != "discarded"
+                    if sent is not None and not isinstance(told, str):
+                        sent(one.message_id, told)
         return report
 
     def waiting(self) -> list[Waiting]:
@@ -247,38 +249,98 @@ class Outbox:
 
     def retry(self, seqs: Sequence[int] | None = None) -> int:
         """Take messages off hold, all or the given ones, so that the next flush tries them; returns how many."""
-        return self._change("UPDATE outbox SET held = 0 WHERE held", seqs)
+        with self._journal.write() as connection:
+            if seqs is None:
+                return connection.execute("UPDATE outbox SET held = 0 WHERE held").rowcount
+            statement = "UPDATE outbox SET held = 0 WHERE held AND seq = ?"
+            return sum(connection.execute(statement, [seq]).rowcount for seq in seqs)
 
     def discard(self, seqs: Sequence[int]) -> int:
         """Remove messages, with their images, for good; returns how many were there.
 
         One that is being sent at this moment may arrive all the same.
         """
-        return self._change("DELETE FROM outbox WHERE 1", seqs)
+        with self._journal.write() as connection:
+            rows = [connection.execute("SELECT message_id FROM outbox WHERE seq = ?", [seq]).fetchone() for seq in seqs]
+            if self._discarding is not None:
+                for message_id in {row[0] for row in rows if row}:
+                    self._discarding(connection, message_id)
+            return sum(_delete(connection, seq) for seq in seqs)
 
     # -- inside ---------------------------------------------------------------------------------------------
+
+    def _keep(
+        self, connection: sqlite3.Connection, seq: int | None, message: tuple[object, ...],
+        images: Sequence[tuple[WaitingImage, int]], noting: Callable[[sqlite3.Connection], object] | None,
+    ) -> int:  # fmt: skip
+        there = connection.execute("SELECT seq FROM outbox WHERE message_id = ?", message[:1]).fetchone()
+        if there is not None:
+            connection.execute("UPDATE outbox SET held = 0 WHERE seq = ?", there)
+            return int(there[0])
+        cursor = connection.execute(
+            "INSERT INTO outbox (seq, message_id, endpoint, local_id, operation, body, accepted_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [seq, *message, self._clock.now().isoformat()],
+        )
+        place = int(cursor.lastrowid or 0)
+        for number, (image, size) in enumerate(images):
+            note_image(connection, place, number, image, size)
+        if noting is not None:
+            noting(connection)
+        return place
+
+    def _begin(self) -> int:
+        """Take a place for a message whose images are copied next; forget those that never got further."""
+        now = self._clock.now()
+        with self._journal.write() as connection:
+            rows = connection.execute("SELECT seq FROM outbox_begun WHERE at < ?", [(now - _ABANDONED).isoformat()])
+            for row in rows.fetchall():
+                connection.execute("DELETE FROM outbox_pieces WHERE seq = ?", row)
+                connection.execute("DELETE FROM outbox_begun WHERE seq = ?", row)
+            place = connection.execute(
+                "INSERT INTO outbox (message_id, endpoint, operation, body, accepted_at) VALUES ('', '', '', '', '')"
+            ).lastrowid
+            connection.execute("DELETE FROM outbox WHERE seq = ?", [place])  # the number is not given again
+            connection.execute("INSERT INTO outbox_begun VALUES (?, ?)", [place, now.isoformat()])
+        return int(place or 0)
+
+    def _undo(self, seq: int) -> None:
+        try:
+            with self._journal.write() as connection:
+                connection.execute("DELETE FROM outbox_pieces WHERE seq = ?", [seq])
+                connection.execute("DELETE FROM outbox_begun WHERE seq = ?", [seq])
+        except CloudDirectError as error:  # the first error is the one to tell; these are forgotten a day later
+            log.debug("copies of images are left in the journal for now: %s", error)
 
     def _next(self, after: int, skip: Sequence[str]) -> Waiting | None:
         with self._journal.read() as connection:
             row = connection.execute(_NEXT, [after, json.dumps(skip)]).fetchone()
         return None if row is None else _waiting((*row, 0, None))
 
-    def _deliver(self, one: Waiting, destination: Destination) -> SendReceipt | None:
+    def _deliver(self, one: Waiting, destination: Destination) -> SendReceipt | Literal["sent before", "discarded"]:
         if one.seq in self._confirmed:
-            return None  # sent before, but the journal could not be told: sending it again would double it
-        for image in self._images(one.seq):
-            with StoredImage(self._journal, one.seq, image.number, image.size) as content:
-                try:
-                    destination.put_image(image, content)
-                except AlreadyExistsError:
-                    pass  # nobody else knows this key: it is there, whole, from an attempt whose confirmation was lost
-            self._image_stored(one.seq, image.number)
+            return "sent before"  # but the journal could not be told: sending it again would double it
+        try:
+            for image in self._images(one.seq):
+                self._store(one, image, destination)
+        except CloudDirectError:
+            if self.body(one.seq) is None:
+                return "discarded"  # meanwhile, and its images with it
+            raise
         body = self.body(one.seq)
         if body is None:
-            return None  # discarded meanwhile
+            return "discarded"
         receipt = destination.send(one.endpoint, one.message_id, body, one.local_id)
         self._confirmed.add(one.seq)
         return receipt
+
+    def _store(self, one: Waiting, image: WaitingImage, destination: Destination) -> None:
+        with StoredImage(self._journal, one.seq, image.number, image.size) as content:
+            try:
+                destination.put_image(image, content)
+            except AlreadyExistsError:
+                pass  # nobody else knows this key: it is there, whole, from an attempt whose confirmation was lost
+        self._image_stored(one.seq, image.number)
 
     def _images(self, seq: int) -> list[WaitingImage]:
         with self._journal.read() as connection:
@@ -302,68 +364,15 @@ class Outbox:
             )
 
     def _remove(self, seq: int) -> None:
-        self.discard([seq])
+        with self._journal.write() as connection:
+            _delete(connection, seq)
         self._confirmed.discard(seq)
 
-    def _change(self, statement: str, seqs: Sequence[int] | None) -> int:
-        with self._journal.write() as connection:
-            if seqs is None:
-                return connection.execute(statement).rowcount
-            changed = 0
-            for seq in seqs:
-                if statement.startswith("DELETE"):
-                    connection.execute("DELETE FROM outbox_pieces WHERE seq = ?", [seq])
-                    connection.execute("DELETE FROM outbox_images WHERE seq = ?", [seq])
-                changed += connection.execute(f"{statement} AND seq = ?", [seq]).rowcount
-            return changed
 
-    @contextmanager
-    def _alone(self) -> Iterator[bool]:
-        """Keep others, threads and processes, from flushing meanwhile; yields False if one is at it.
-
-        The lock is one of SQLite's on a file of its own: it works alike on all systems, and ends with the process.
-        """
-        if not self._flushing.acquire(blocking=False):
-            yield False
-            return
-        try:
-            lock = _lock_file(self._journal.path)
-            try:
-                try:
-                    lock.execute("BEGIN EXCLUSIVE")
-                except sqlite3.OperationalError as error:
-                    if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
-                        raise _cannot_lock(self._journal.path, error) from error
-                    yield False
-                else:
-                    yield True
-            finally:
-                lock.close()
-        finally:
-            self._flushing.release()
-
-
-def _lock_file(journal: Path) -> sqlite3.Connection:
-    path = journal.with_name(f"{journal.stem}-flush.lock")
-    try:
-        make_private_directory(path.parent)
-        try:  # never opened where it is there: closing it would end another thread's lock (POSIX)
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-        except FileExistsError:
-            pass
-        return sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
-    except (OSError, sqlite3.Error) as error:
-        raise _cannot_lock(journal, error) from error
-
-
-def _cannot_lock(journal: Path, error: Exception) -> UnavailableError:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    full = code == sqlite3.SQLITE_FULL or getattr(error, "errno", None) == errno.ENOSPC
-    what = "the disk is full; make room" if full else "this user needs to write to its directory"
-    return UnavailableError(
-        f"the outbox beside {journal} cannot be locked ({type(error).__name__}): {what}", operation="outbox",
-        retryable=False,
-    )  # fmt: skip
+def _delete(connection: sqlite3.Connection, seq: int) -> int:
+    connection.execute("DELETE FROM outbox_pieces WHERE seq = ?", [seq])
+    connection.execute("DELETE FROM outbox_images WHERE seq = ?", [seq])
+    return connection.execute("DELETE FROM outbox WHERE seq = ?", [seq]).rowcount
 
 
 def _waiting(row: Sequence[object]) -> Waiting:
@@ -375,3 +384,8 @@ def _waiting(row: Sequence[object]) -> Waiting:
         error=None if error is None else str(error), held=bool(held), images=int(images),  # type: ignore[call-overload]
         behind=None if behind is None else int(behind),  # type: ignore[call-overload]
     )  # fmt: skip
+
+
+def _storable(text: str | None) -> str | None:
+    """Text that a database takes: JSON may hold half a surrogate pair."""
+    return None if text is None else text.encode("utf-8", "replace").decode()

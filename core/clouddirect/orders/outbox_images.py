@@ -7,19 +7,20 @@ import sqlite3
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from clouddirect.errors import InvalidMessageError
+from clouddirect.errors import CloudDirectError, InvalidMessageError, NotFoundError
 
 if TYPE_CHECKING:
     from clouddirect.orders.images import ImageFile
     from clouddirect.orders.journal import Journal
 
-__all__ = ["SCHEMA", "StoredImage", "WaitingImage", "images_of", "keep_image"]
+__all__ = ["SCHEMA", "StoredImage", "WaitingImage", "images_of", "keep_image", "note_image"]
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS outbox_images (
   seq INTEGER NOT NULL, number INTEGER NOT NULL, key TEXT NOT NULL, content_type TEXT NOT NULL, size INTEGER NOT NULL,
   stored INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (seq, number)
 );
+CREATE TABLE IF NOT EXISTS outbox_begun (seq INTEGER PRIMARY KEY, at TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS outbox_pieces (
   seq INTEGER NOT NULL, number INTEGER NOT NULL, piece INTEGER NOT NULL, content BLOB NOT NULL,
   PRIMARY KEY (seq, number, piece)
@@ -27,6 +28,7 @@ CREATE TABLE IF NOT EXISTS outbox_pieces (
 """
 
 _PIECE = 1 << 20
+_PIECES_AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,11 +43,14 @@ class WaitingImage:
     size: int = 0
 
 
-def keep_image(connection: sqlite3.Connection, seq: int, number: int, image: WaitingImage) -> None:
-    """Copy an image into the outbox, within a transaction.
+def keep_image(journal: Journal, seq: int, number: int, image: WaitingImage) -> int:
+    """Copy an image into the outbox, some pieces in each transaction; returns its size in bytes.
+
+    Others use the journal in between: a slow disk or a large image keeps nobody waiting.
 
     Raises:
         InvalidMessageError: it cannot be read.
+        UnavailableError, …: the journal cannot be written, as `Journal.write`.
     """
     from clouddirect.storage.sources import open_source
 
@@ -55,15 +60,27 @@ def keep_image(connection: sqlite3.Connection, seq: int, number: int, image: Wai
         with open_source(image.file.source) as source:
             last = False
             while not last:
-                content, last = source.read_part(_PIECE)
-                connection.execute(
-                    "INSERT INTO outbox_pieces VALUES (?, ?, ?, ?)", [seq, number, piece, bytes(content)]
-                )
-                size, piece = size + len(content), piece + 1
-                source.recycle(content)
+                pieces: list[bytes] = []
+                while not last and len(pieces) < _PIECES_AT_ONCE:
+                    content, last = source.read_part(_PIECE)
+                    pieces.append(bytes(content))
+                    source.recycle(content)
+                with journal.write() as connection:
+                    connection.executemany(
+                        "INSERT INTO outbox_pieces VALUES (?, ?, ?, ?)",
+                        [(seq, number, piece + place, content) for place, content in enumerate(pieces)],
+                    )
+                size, piece = size + sum(map(len, pieces)), piece + len(pieces)
+    except CloudDirectError:
+        raise  # some are of the system's own kinds, too
     except OSError as error:
         # the system's own text would hold the file's name, and with it perhaps the patient's
         raise InvalidMessageError(f"an image cannot be read ({error.strerror or type(error).__name__})") from None
+    return size
+
+
+def note_image(connection: sqlite3.Connection, seq: int, number: int, image: WaitingImage, size: int) -> None:
+    """Note, within a transaction, an image that `keep_image` has copied."""
     connection.execute(
         "INSERT INTO outbox_images (seq, number, key, content_type, size) VALUES (?, ?, ?, ?, ?)",
         [seq, number, image.key, image.content_type, size],
@@ -82,6 +99,7 @@ class StoredImage(io.RawIOBase):
     """An image of the outbox as a seekable stream; reads a piece at a time, on a connection of its own."""
 
     def __init__(self, journal: Journal, seq: int, number: int, size: int) -> None:
+        self._journal = journal
         self._connection = journal.connect()
         self._place = [seq, number]
         self._size = size
@@ -106,13 +124,21 @@ class StoredImage(io.RawIOBase):
         return self._at
 
     def readinto(self, buffer: object) -> int:
-        """Read what is left of the piece at the position, as much as fits."""
+        """Read what is left of the piece at the position, as much as fits.
+
+        Raises:
+            NotFoundError: the image was discarded meanwhile.
+            UnavailableError, …: the journal cannot be read, as `Journal.read`.
+        """
         view = memoryview(buffer).cast("B")  # type: ignore[arg-type]
-        row = self._connection.execute(
-            "SELECT substr(content, ?, ?) FROM outbox_pieces WHERE seq = ? AND number = ? AND piece = ?",
-            [self._at % _PIECE + 1, len(view), *self._place, self._at // _PIECE],
-        ).fetchone()
+        with self._journal.translating():
+            row = self._connection.execute(
+                "SELECT substr(content, ?, ?) FROM outbox_pieces WHERE seq = ? AND number = ? AND piece = ?",
+                [self._at % _PIECE + 1, len(view), *self._place, self._at // _PIECE],
+            ).fetchone()
         content = (row and row[0]) or b""  # of an empty piece, substr makes NULL
+        if not content and len(view) and self._at < self._size:  # an end here would be taken for the image's
+            raise NotFoundError("an image in the outbox was discarded while it was being read", operation="outbox")
         view[: len(content)] = content
         self._at += len(content)
         return len(content)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -247,8 +248,10 @@ class OrderSender:
         sent_as, code = message_id or str(uuid.uuid4()), str(prepared.order_control_code)
         local_id = prepared.order.local_id if prepared.order else None
         began = self._connections.clock.now()
-        receipt = self._send("orders", sent_as, to_wire(prepared), local_id, code, waiting)
-        self._track(prepared, sent_as, began)
+        noting = self._noting(prepared, sent_as)
+        receipt = self._send("orders", sent_as, to_wire(prepared), local_id, code, waiting, noting)
+        if self._flusher is None:
+            self._track(prepared, sent_as, began)
         return Submission(prepared, sent_as, receipt, uploaded, _warnings(found))
 
     def _track(self, order: OrderRequest, message_id: str, began: datetime) -> None:
@@ -258,6 +261,22 @@ class OrderSender:
             self._ledger.submitted(order, message_id, began)
         except CloudDirectError as error:  # it is sent: an error now would have it sent again
             log.error("message %s is missing in the ledger: %s", message_id, error)
+
+    def _noting(self, order: OrderRequest, message_id: str) -> Callable[[sqlite3.Connection], object] | None:
+        """What notes an order in the ledger in the very transaction in which the outbox accepts it."""
+        ledger = self._ledger
+        if ledger is None:
+            return None
+
+        def note(connection: sqlite3.Connection) -> None:
+            try:
+                ledger.enter(connection, order, message_id)
+            except sqlite3.Error as error:
+                if not connection.in_transaction:  # undone as a whole, such as on a full disk
+                    raise
+                log.error("message %s is missing in the ledger: %s", message_id, type(error).__name__)
+
+        return note
 
     def _order_problems(
         self, prepared: OrderRequest, images: list[ImageFile], operation: OrderControlCode | None
@@ -283,11 +302,12 @@ class OrderSender:
         local_id: str | None,
         operation: str,
         images: list[WaitingImage],
+        noting: Callable[[sqlite3.Connection], object] | None = None,
     ) -> SendReceipt | None:
         if self._flusher is None:
             return ClientDestination(self._connections).send(endpoint, message_id, body, local_id)
         self._connections.queue(endpoint)  # settings that are wrong are told at once
-        return self._flusher.submit(endpoint, message_id, body, local_id, operation, images)
+        return self._flusher.submit(endpoint, message_id, body, local_id, operation, images, noting)
 
 
 def _warnings(found: list[Problem]) -> list[Problem]:

@@ -126,6 +126,19 @@ def test_it_is_bounded(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> Non
     assert inbox.begin("unfinished", "m1") == "elsewhere"
 
 
+def test_what_was_begun_and_never_finished_is_forgotten_in_the_end(
+    journal: Journal, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_PRUNE_EVERY", 10)
+    for number in range(20):  # each in a process of its own, that dies
+        Inbox(journal, clock).begin(str(number), "m")
+    clock.advance(8 * 24 * 3600)
+    for number in range(20, 30):
+        Inbox(journal, clock).begin(str(number), "m")
+    with journal.read() as connection:
+        assert connection.execute("SELECT count(*), min(seq) FROM inbox").fetchone() == (10, 21)
+
+
 def test_it_is_pruned_by_age(inbox: Inbox, clock: ManualClock) -> None:
     for number in range(4):
         inbox.begin(str(number), "m")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import sqlite3
 import stat
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 
 import pytest
 
@@ -114,6 +115,40 @@ def test_a_forked_process_has_a_connection_of_its_own(journal: Journal) -> None:
     assert os.waitpid(child, 0)[1] == 0
     add(journal, "parent again")
     assert notes(journal) == ["parent", "child", "parent again"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_process_that_is_forked_during_a_transaction_is_not_locked_out(journal: Journal) -> None:
+    began, go_on = threading.Event(), threading.Event()
+
+    def work() -> None:
+        with journal.write() as connection:
+            connection.execute("INSERT INTO notes VALUES ('thread')")
+            began.set()
+            go_on.wait(0.3)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert began.wait(60)
+    child = os.fork()  # waits for the end of the transaction
+    if child == 0:
+        faulthandler.dump_traceback_later(20, exit=True)
+        add(journal, "child")
+        os._exit(0)
+    go_on.set()
+    thread.join()
+    assert os.waitpid(child, 0)[1] == 0
+    add(journal, "parent")
+    assert notes(journal) == ["thread", "child", "parent"]
+
+
+@pytest.mark.parametrize(("path", "uri"), [
+    (PurePosixPath("/data/a b/x.db"), "file:///data/a%20b/x.db"),
+    (PureWindowsPath(r"C:\data\x.db"), "file:///C:/data/x.db"),
+    (PureWindowsPath(r"\\server\share\a b\x.db"), "file:////server/share/a%20b/x.db"),
+])  # fmt: skip
+def test_sqlite_is_told_of_no_host(path: PurePath, uri: str) -> None:
+    assert module._uri(path) == uri
 
 
 def test_tables_may_be_added_later(journal: Journal) -> None:

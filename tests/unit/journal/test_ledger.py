@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import sqlite3
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from clouddirect.clock import ManualClock
+from clouddirect.orders import ledger as module
 from clouddirect.orders.journal import Journal
 from clouddirect.orders.ledger import Ledger, Patience, TrackedOrder
 from clouddirect.orders.models import (
@@ -33,6 +35,7 @@ from clouddirect.orders.models import (
     UnknownEvent,
 )
 from clouddirect.orders.models.events import GradingReceipt
+from clouddirect.orders.outbox import Outbox
 
 MINUTE = 60.0
 
@@ -223,3 +226,61 @@ def tracked_again(ledger: Ledger, message_id: str, began: datetime) -> TrackedOr
     found = ledger.order("ORD-1")
     assert found is not None
     return found
+
+
+def test_it_is_bounded(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_PRUNE_EVERY", 10)
+    for number in range(100):  # each in a process of its own
+        ledger = Ledger(journal, capacity=25)
+        ledger.submitted(request(local_id=f"ORD-{number}"), "m")
+        ledger.event(event(ImageReceipt, order_local_id=f"ORD-{number}", image_local_id="image"))
+    known = [one.local_id for one in Ledger(journal).orders()]
+    assert 25 <= len(known) <= 35
+    assert {"ORD-99", "ORD-75"} <= set(known)
+    with journal.read() as connection:
+        assert connection.execute("SELECT count(*) FROM order_images").fetchone() == (len(known),)
+
+
+def test_what_is_in_the_outbox_is_told_apart_from_what_got_no_answer(
+    ledger: Ledger, journal: Journal, clock: ManualClock
+) -> None:
+    outbox = Outbox(journal, clock, discarding=ledger.discarded)
+
+    def accept(message_id: str, asked: OrderRequest) -> int:
+        return outbox.accept(
+            message_id, "orders", b"", local_id="ORD-1", operation="NW",
+            noting=lambda connection: ledger.enter(connection, asked, message_id),
+        )  # fmt: skip
+
+    def told() -> str | None:
+        found = ledger.order("ORD-1")
+        return found.overdue if found else "unknown"
+
+    place = accept("m1", request())
+    assert told() is None
+    clock.advance(16 * 60)
+    assert told() == "still in the outbox: it could not be sent yet"
+    with journal.write() as connection:
+        connection.execute("UPDATE outbox SET held = 1")
+    assert str(told()).startswith("on hold in the outbox")
+    outbox.discard([place])
+    assert told() == "unknown"
+    ledger.submitted(request(), "m2")
+    ledger.event(event(OrderCreationReceipt))
+    outbox.discard([accept("m3", request("CA"))])
+    clock.advance(16 * 60)
+    assert told() is None, "the order stands, and nothing was asked of it"
+    assert the(ledger).stage == "created"
+
+
+def test_an_order_that_is_not_accepted_is_not_tracked(ledger: Ledger, journal: Journal) -> None:
+    outbox = Outbox(journal)
+
+    def noting(connection: sqlite3.Connection) -> None:
+        ledger.enter(connection, request(), "m1")
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        outbox.accept("m1", "orders", b"", local_id="ORD-1", operation="NW", noting=noting)
+    assert ledger.orders() == []
+    assert outbox.count() == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -196,11 +197,11 @@ def test_what_was_sent_is_not_sent_again_when_the_journal_could_not_be_told(
     accept(outbox, "m1")
     accept(outbox, "m2")
 
-    def full(seqs: list[int]) -> int:
+    def full(connection: sqlite3.Connection, seq: int) -> int:
         raise UnavailableError("the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(outbox, "discard", full)
+        patch.setattr(module, "_delete", full)
         with pytest.raises(UnavailableError):
             outbox.flush(far)
     outbox.flush(far)

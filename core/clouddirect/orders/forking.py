@@ -1,0 +1,56 @@
+"""What a fork would leave locked for ever on the child's side: locks of threads that the child does not have.
+
+Who holds such locks registers with `around_fork`, and is told before and after each fork. Windows knows no fork.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+
+__all__ = ["Forked", "around_fork"]
+
+
+class Forked:
+    """What is told of a fork; each of these does nothing unless it is overridden."""
+
+    def before_fork(self) -> None:
+        """Come to rest: called in the parent, in the thread that forks."""
+
+    def after_fork_in_parent(self) -> None:
+        """Go on, in the parent."""
+
+    def after_fork_in_child(self) -> None:
+        """Make new locks, in the child, which has no thread but the one that forked."""
+
+
+_HELD: weakref.WeakSet[Forked] = weakref.WeakSet()
+#: Those that were told before the fork: only they are told after it.
+_resting: list[Forked] = []
+
+
+def around_fork(one: Forked) -> None:
+    """Have ``one`` told of each fork, for as long as it lives."""
+    _HELD.add(one)
+
+
+def _before() -> None:
+    _resting[:] = _HELD
+    for one in _resting:
+        one.before_fork()
+
+
+def _after_in_parent() -> None:
+    for one in _resting:
+        one.after_fork_in_parent()
+    _resting.clear()
+
+
+def _after_in_child() -> None:
+    for one in _resting:
+        one.after_fork_in_child()
+    _resting.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
