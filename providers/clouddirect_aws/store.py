@@ -290,10 +290,11 @@ class AwsStore(FileStore):
                 "get_object_attributes", timeout, Key=key, ObjectAttributes=["ETag", "ObjectParts"], MaxParts=_PAGE
             )
         except ClientError as error:
-            if status_of(error) not in (400, 403, 404, 405, 501):
+            # a server that answers with something else, such as the object, is a 500 without a code to the SDK
+            if status_of(error) not in (400, 403, 404, 405, 501) and code_of(error) != "500":
                 raise
             # a credential without s3:GetObjectAttributes, or a server that does not know it: not asked again
-            self._part_sizes_told = False
+            self._part_sizes_told = code_of(error) == "NoSuchKey"
             return None
         sizes = [part["Size"] for part in told.get("ObjectParts", {}).get("Parts", ())]
         same = str(told.get("ETag", "")).strip('"') == str(answer.get("ETag", "")).strip('"')

@@ -69,7 +69,7 @@ def options(url: str, key: tuple[str, str], **more: Any) -> AwsStoreOptions:
         "endpoint_url": url,
         "access_key_id": key[0],
         "secret_access_key": key[1],
-        "connect_timeout": 2.0,  # it counts for each piece that is sent, too: dead lines are noticed sooner
+        "connect_timeout": 1.0,  # it counts for each piece that is sent, too: dead lines are noticed sooner
     }
     return AwsStoreOptions(**{**given, **more})
 

@@ -13,7 +13,7 @@ from clouddirect.errors import IntegrityError, UnsupportedError
 from clouddirect_aws.s3_checksums import digest_of, new_s3_hasher
 from emulators.http_line import Damage, Reply
 from emulators.s3.objects import ALGORITHMS
-from unit.aws.s3_fixtures import MIB, Rig, is_download
+from unit.aws.s3_fixtures import MIB, Rig, error_reply, is_download, once
 
 CHECK = b"123456789"
 
@@ -126,6 +126,28 @@ def test_parts_sizes_are_not_asked_for_twice_in_vain(s3: Rig, tmp_path: Path) ->
         assert store.download("other", tmp_path / "other").verified is None
     assert store.get("other") == data
     assert len(s3.requests("GET", attributes="")) == 1
+
+
+def test_a_server_that_does_not_tell_the_parts_is_read_from(s3: Rig) -> None:
+    """One that overlooks what was asked for, and answers with the object, is read from all the same, unverified."""
+    data = in_parts(s3.raw(), (5 * MIB, 1000))
+    s3.line.rule = lambda request: Reply(200, {"ETag": '"x"'}, data) if "attributes" in request.query else None
+    store = s3.store()
+    for _ in range(2):
+        assert store.get("other") == data
+    assert len(s3.requests("GET", attributes="")) == 1
+
+
+def test_trouble_in_asking_for_the_parts_passes(s3: Rig) -> None:
+    """An object that went away in between, and a service that fails for a while, cost no later verification."""
+    data = in_parts(s3.raw(), (5 * MIB, 1000))
+    store = s3.store()
+    for trouble, told in ((error_reply(404, "NoSuchKey"), False), (error_reply(500, "InternalError"), True)):
+        s3.line.rule = once(trouble, lambda request: "attributes" in request.query)
+        assert (store.stat("other").digest is not None) is told
+    with store.open("other") as stream:
+        assert stream.read() == data
+        assert stream.file.verified == f"sha256-parts-{5 * MIB}"
 
 
 @pytest.mark.parametrize("size", [1000, 12 * MIB])
