@@ -33,6 +33,8 @@ class Held:
         came: when it was received, on ``time.monotonic``.
         lease: seconds that the lock runs from then on, or None if that cannot be told.
         unconfirmed: a settlement was sent and not answered: it may have been carried out.
+        refused: a settlement was refused, as by a busy service. With that the link has forgotten the delivery, while
+            the queue still holds its lock.
         deferred: it was deferred through `AzureNative.defer`; settling it does nothing any more.
     """
 
@@ -44,6 +46,7 @@ class Held:
     came: float
     lease: float | None
     unconfirmed: bool = False
+    refused: bool = False
     deferred: bool = False
 
     @property

@@ -214,7 +214,7 @@ class Receiver(Worker):
         outcomes: dict[Held, CloudDirectError | None] = {one: None for one in held if one.deferred}
         line = self._line
         here = [one for one in held if line is not None and one.link is line.link and not one.unconfirmed
-                and not one.deferred]  # fmt: skip
+                and not one.refused and not one.deferred]  # fmt: skip
         if line is not None and here:
             answers = line.settle([(one.delivery_id, one.tag) for one in here], how.state, timeout)
             for one, answer in zip(here, answers, strict=True):
@@ -233,17 +233,18 @@ class Receiver(Worker):
             one.unconfirmed = True
             return UnavailableError("the connection was lost before the settlement was confirmed", code="unconfirmed")
         refusal = (answer.get("rejected") or [None])[0]
+        if how.answer in answer and not refusal:
+            return None
+        one.refused = True  # any answer settles the delivery on its link (AMQP 1.0, 2.6.12): none comes to a second
         if refusal:
             return from_condition(refusal[0], refusal[1] if len(refusal) > 1 else None)
-        if how.answer in answer:
-            return None
         return UnavailableError(
             f"Service Bus answered a settlement with {', '.join(answer)}", code="unexpected-outcome"
         )
 
     def _settle_by_token(self, one: Held, how: Settlement) -> CloudDirectError | None:
-        """Settle over the management node: the link that the delivery came by is gone."""
-        if self._is_session:
+        """Settle over the management node: the link that the delivery came by is gone, or has forgotten it."""
+        if self._is_session and (self._line is None or one.link is not self._line.link):
             return LeaseLostError("the connection that held the session was lost, and the session with it",
                                   code="session-lock-lost")  # fmt: skip
         details = None

@@ -24,7 +24,7 @@ from clouddirect.messaging import Message
 from clouddirect.retry import RetryPolicy
 from clouddirect_azure.bus_delivery import Held, Settlement
 from clouddirect_azure.bus_errors import from_condition, translate
-from emulators.servicebus import Point, Refuse, ServiceBusServer
+from emulators.servicebus import Condition, Point, Refuse, ServiceBusServer
 from unit.azure.bus_fixtures import BrokerMaker
 
 TABLE: list[tuple[str, type[CloudDirectError], bool]] = [
@@ -80,6 +80,27 @@ def test_a_settlement_that_is_refused(bus: ServiceBusServer, bus_brokers: Broker
     with pytest.raises(LeaseLostError) as caught:
         delivery.ack()
     assert caught.value.code == condition
+
+
+@pytest.mark.parametrize("sessions", [False, True])
+@pytest.mark.parametrize("settle", ["ack", "dead_letter"])
+def test_a_settlement_that_a_busy_service_refused_is_made_by_its_lock_token(
+    bus: ServiceBusServer, bus_brokers: BrokerMaker, settle: str, sessions: bool
+) -> None:
+    """With the refusal the link has forgotten the delivery; the lock and the connection stay."""
+    queue = "ordered" if sessions else "q"
+    broker = bus_brokers(sessions=sessions)
+    broker.send(queue, Message(body=b"x", ordering_key="a" if sessions else None))
+    (delivery,) = broker.receive(queue, wait=5)
+    held = delivery._raw.handle
+    assert isinstance(held, Held)
+    fault = bus.faults.add(Point.DISPOSITION, Refuse(Condition.SERVER_BUSY, "Too many requests."))
+    delivery.ack() if settle == "ack" else delivery.dead_letter("odd")
+    assert fault.struck == 1
+    bus.wait_for_counts(queue, active=0, locked=0, dead=int(settle == "dead_letter"))
+    assert held.receiver._line is not None
+    assert held.receiver._line.link is held.link
+    assert not delivery.lease_lost.is_set()
 
 
 @pytest.mark.parametrize(
