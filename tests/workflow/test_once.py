@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import threading
@@ -106,6 +107,86 @@ def test_run_handles_each_once(settings: Settings, send: Send) -> None:
     assert sorted(handled) == list(range(20))
     with CloudDirect(settings) as client:
         assert take(client, once=True) == []  # what was left when it stopped are repeats
+
+
+@pytest.mark.parametrize("ends", ["done", "failed"])
+def test_a_copy_waits_for_the_end_of_the_other_in_another_process(settings: Settings, send: Send, ends: str) -> None:
+    send(1)
+    send(1)
+    handled: list[str] = []
+    deliveries: list[int | None] = []
+    with CloudDirect(settings) as one, CloudDirect(settings) as two:
+        incoming = next(one.events(timeout=0, once=True))
+        looked = threading.Event()
+        begin = two.inbox.begin
+
+        def watched(*arguments: Any, **options: Any) -> Any:
+            found = begin(*arguments, **options)
+            if found == "elsewhere":
+                looked.set()
+            return found
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(two.inbox, "begin", watched)
+
+            def second() -> None:
+                for again in two.events(timeout=0, once=True):
+                    deliveries.append(again.delivery.delivery_count)
+                    with again:
+                        handled.append("two")
+
+            thread = threading.Thread(target=second)
+            thread.start()
+            assert looked.wait(30)
+            with pytest.raises(KeyError) if ends == "failed" else contextlib.nullcontext(), incoming:
+                handled.append("one")
+                if ends == "failed":
+                    raise KeyError
+            thread.join(60)
+            assert not thread.is_alive()
+        assert handled == (["one"] if ends == "done" else ["one", "two"])
+        assert deliveries in ([], [1]), "waiting has cost no delivery"
+        assert two.inbox.knows(str(uuid.UUID(int=1)))
+
+
+def test_run_waits_for_the_end_of_the_other_in_another_process_and_can_be_stopped(
+    settings: Settings, send: Send
+) -> None:
+    send(1)
+    send(1)
+    with CloudDirect(settings) as one, CloudDirect(settings) as two:
+        incoming = next(one.events(timeout=0, once=True))
+        looked = threading.Event()
+        begin = two.inbox.begin
+
+        def watched(*arguments: Any, **options: Any) -> Any:
+            found = begin(*arguments, **options)
+            looked.set()
+            return found
+
+        handled: list[Event] = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(two.inbox, "begin", watched)
+            thread = threading.Thread(target=lambda: two.run(on_event=handled.append, once=True))
+            thread.start()
+            assert looked.wait(30)
+            two.stop()
+            thread.join(60)
+            assert not thread.is_alive()
+        assert handled == []
+        with incoming:
+            pass
+    with CloudDirect(settings) as client:
+        assert take(client, once=True) == []
+
+
+def test_a_copy_in_the_same_iterator_waits_for_nobody(settings: Settings, send: Send) -> None:
+    send(1)
+    send(1)
+    send(2)
+    with CloudDirect(settings) as client:
+        found = list(client.events(timeout=0, once=True))  # none of them is finished before all are there
+        assert len(found) == 2
 
 
 def test_a_note_that_cannot_be_made_is_no_handling(

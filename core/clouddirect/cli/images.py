@@ -41,6 +41,8 @@ def list_shared(app: App, prefix: str, as_json: bool, show_patient_data: bool) -
             else:
                 details = [f"{name} = {value}" for name, value in metadata.items()]
                 rows.add((when(found.modified_at), f"{found.size:,}", found.key), details)
+    if not as_json:
+        rows.end("no images are shared" + (" under this prefix" if prefix else ""))
     return DONE
 
 
@@ -57,7 +59,8 @@ def list_shared(app: App, prefix: str, as_json: bool, show_patient_data: bool) -
 def fetch(app: App, keys: tuple[str, ...], directory: Path, prefix: str | None, replace: bool, as_json: bool) -> int:
     """Download each image named by KEY, verified, with its metadata beside it as NAME.json.
 
-    With --prefix, images that are there already are passed over; a KEY that is there already is an error.
+    With --prefix, images that are there already are passed over; a KEY that is there already is an error. Where another
+    image has the name, the name gets a number.
 
     With --json, one line an image: {"key", "size", "verified", "path", "metadata_path"}; all but the key are null for
     one that was passed over.

@@ -8,10 +8,12 @@ import click
 
 from clouddirect.cli.app import App, json_option, pass_app
 from clouddirect.cli.exits import DONE, FAILED, InputError
+from clouddirect.cli.interruption import run_until_interrupted
 from clouddirect.cli.output import Rows, emit, emit_json, when
 
 if TYPE_CHECKING:
     from clouddirect.orders.client import CloudDirect
+    from clouddirect.orders.outbox import FlushReport
 
 __all__ = ["outbox"]
 
@@ -51,6 +53,8 @@ def list_waiting(app: App, as_json: bool) -> int:
             state = "on hold" if one.held else "waits" if one.behind is None else f"waits for {one.behind}"
             details = [f"failed {one.attempts} times: {one.error}"] if one.error else []
             rows.add((one.seq, when(one.accepted_at), one.local_id, one.operation, state), details)
+    if not as_json:
+        rows.end("the outbox is empty")
     return DONE
 
 
@@ -62,9 +66,11 @@ def flush(app: App, as_json: bool) -> int:
 
     With --json, one line: {"sent", "held", "left", "busy", "errors"}. "busy": another process is at it already.
     """
+    reports: list[FlushReport] = []
     with app.client(sends=False) as client:
-        report = client.flush_outbox()
-        waiting = client.outbox.waiting()
+        # in a thread, so that Ctrl-C comes between two messages: what was sent and not noted would be sent again
+        stopped = run_until_interrupted(lambda: reports.append(client.flush_outbox()), client.stop)
+        report, waiting = reports[0], client.outbox.waiting()
     left, behind = len(waiting), [one for one in waiting if one.behind is not None and not one.held]
     errors = {endpoint: str(error) for endpoint, error in report.errors.items()}
     if as_json:
@@ -77,6 +83,8 @@ def flush(app: App, as_json: bool) -> int:
             emit(f"  number {one.seq} waits for number {one.behind} of the same order, which is on hold")
         for endpoint, text in errors.items():
             emit(f"  {endpoint}: {text}")
+    if stopped and left and not as_json:
+        emit("  interrupted: the rest stays in the outbox")
     return FAILED if left else DONE
 
 

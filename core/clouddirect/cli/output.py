@@ -108,6 +108,11 @@ class Rows:
         for line in details:
             emit(f"  {plain(line)}")
 
+    def end(self, nothing: str) -> None:
+        """Say ``nothing`` on stderr if no row was printed: an empty table looks like a failure."""
+        if self._headings:
+            click.echo(nothing, err=True)
+
 
 def _forget_stdout() -> None:
     """Let what is still buffered go nowhere; else the interpreter fails over it while it ends, with its own code."""

@@ -47,6 +47,10 @@ def track(app: App, local_ids: tuple[str, ...], overdue: bool, as_json: bool, sh
             emit_json(_shown(one, show_patient_data))
         else:
             rows.add(_cells(one), _details(one, show_patient_data))
+    if not as_json:
+        rows.end(
+            "nothing is overdue" if overdue else "nothing is known of it" if local_ids else "no orders are known yet"
+        )
     return DONE if found else NOTHING_ARRIVED
 
 

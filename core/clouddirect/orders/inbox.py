@@ -129,6 +129,12 @@ class Inbox:
             self._insert(connection, key, "", self._clock.now(), done=True)
             yield connection
 
+    def has_begun(self, key: str) -> bool:
+        """Whether this inbox itself, not another process, has taken a message on and not finished it."""
+        statement = "SELECT 1 FROM inbox WHERE key = ? AND NOT done AND owner = ?"
+        with self._journal.read() as connection:
+            return connection.execute(statement, [key, self._owner]).fetchone() is not None
+
     def knows(self, key: str) -> bool:
         """Whether a message has been handled."""
         with self._journal.read() as connection:

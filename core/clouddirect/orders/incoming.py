@@ -20,7 +20,7 @@ __all__ = ["Incoming", "Once", "give_back", "read_or_put_aside"]
 log = logging.getLogger("clouddirect.orders")
 T = TypeVar("T")
 
-#: Seconds after which a message comes again whose copy is being handled elsewhere; each time counts as a delivery.
+#: Seconds after which a message comes again whose copy is handled elsewhere still; each time counts as a delivery.
 _ELSEWHERE = 30.0
 
 #: The reason that an unreadable message is dead-lettered with.
@@ -42,11 +42,20 @@ class Once:
             self.inbox.give_up(self.key)
 
     @staticmethod
-    def begin(inbox: Inbox, value: Event | OrderResult, delivery: Delivery, *, hold: bool = False) -> Once | None:
+    def begin(
+        inbox: Inbox, value: Event | OrderResult, delivery: Delivery, again: Callable[[str], bool] | None = None, *,
+        hold: bool = False,
+    ) -> Once | None:  # fmt: skip
         """Take a message on; None if it is not to be handled now: handled before, and then acknowledged, or being
-        handled elsewhere, and then given back for a while. ``hold``: handling begins now."""
+        handled elsewhere, and then given back for a while. ``hold``: handling begins now.
+
+        Giving back costs a delivery, so the end of what is handled elsewhere can be waited for while the lease is kept:
+        ``again`` is called with the key, and returns, a moment later, whether to look once more.
+        """
         key = inbox_key(value, delivery.message.body)
         state = inbox.begin(key, delivery.message.id, hold=hold)
+        while state == "elsewhere" and again is not None and again(key):
+            state = inbox.begin(key, delivery.message.id, hold=hold)
         if state == "new":
             return Once(inbox, key)
         log.info("message %s of %r is a repeat: %s", delivery.message.id, delivery.queue, state)

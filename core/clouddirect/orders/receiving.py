@@ -26,6 +26,10 @@ __all__ = ["ResultReceiver"]
 log = logging.getLogger("clouddirect.orders")
 T = TypeVar("T", Event, OrderResult)
 
+#: How long `run`, and `events` and `results`, wait for the end of a copy that is handled elsewhere, in seconds, and how
+#: often they look. The iterators have one message at a time, and somebody who waits for the next.
+_COPY_PATIENCE, _COPY_PATIENCE_ALONE, _COPY_LOOK = 120.0, 30.0, 0.5
+
 #: How long one poll of `events` and `results` waits, in seconds; they look for a reason to end in between.
 _POLL = 20.0
 
@@ -81,16 +85,18 @@ class ResultReceiver:
         from clouddirect.messaging import ConsumerOptions
 
         options = ConsumerOptions(max_deliveries=max_deliveries)
+        ended = Interrupt(self._connections.clock)
         consumers: list[Consumer] = []
         try:
             if on_event is not None:
-                consumers.append(self._consume("events", read_event, on_event, concurrency, options, once))
+                consumers.append(self._consume("events", read_event, on_event, concurrency, options, once, ended))
             if on_result is not None:
-                consumers.append(self._consume("results", read_result, on_result, concurrency, options, once))
+                consumers.append(self._consume("results", read_result, on_result, concurrency, options, once, ended))
             while consumers and not self._stopping.wait(0.2):
                 if any(consumer.wait(0) for consumer in consumers):
                     return
         finally:
+            ended.set()
             for consumer in consumers:
                 consumer.begin_stop()
             for consumer in consumers:
@@ -108,7 +114,8 @@ class ResultReceiver:
         """Download a shared image into ``directory``, verified and whole or not at all, with its metadata beside it.
 
         The file is called after its key, with whatever a file system does not permit replaced by ``_``. The image is
-        ``NAME`` and its metadata ``NAME.json``: ``{"key", "content_type", "metadata"}``.
+        ``NAME`` and its metadata ``NAME.json``: ``{"key", "content_type", "metadata"}``. Where either is of another
+        image, the name gets a number.
 
         Raises:
             AlreadyExistsError: the file is there already, and ``replace`` is false.
@@ -149,8 +156,19 @@ class ResultReceiver:
                 return
 
     def _begin(self, value: Event | OrderResult, delivery: Delivery) -> Once | None:
+        ends = self._connections.clock.monotonic() + _COPY_PATIENCE_ALONE
+
+        def again(key: str) -> bool:
+            if self.inbox.has_begun(key):  # it may be for whoever asks for the next message to finish it
+                return False
+            delivery.keep_lease()
+            return not self._stopping.wait(_COPY_LOOK) and self._connections.clock.monotonic() < ends
+
         try:
-            return Once.begin(self.inbox, value, delivery)
+            begun = Once.begin(self.inbox, value, delivery, again)
+            if begun is not None:
+                delivery.stop_keeping()
+            return begun
         except CloudDirectError:
             give_back(delivery)  # who calls again shall not have to wait for the end of its lease
             raise
@@ -163,17 +181,25 @@ class ResultReceiver:
         concurrency: int,
         options: ConsumerOptions,
         once: bool,
+        ended: Interrupt,
     ) -> Consumer:
-        queue = self._connections.queue(endpoint)
+        queue, clock = self._connections.queue(endpoint), self._connections.clock
 
         def handle(delivery: Delivery) -> None:
             value = self._read(delivery, read)
             if value is None:
                 if delivery.settled is None:  # returning would ack it, and with that lose it
                     raise InvalidMessageError("the message cannot be read, and could not be dead-lettered either")
-            elif not once:
+                return
+            if not once:
                 handler(value)
-            elif (begun := Once.begin(self.inbox, value, delivery, hold=True)) is not None:
+                return
+            ends = clock.monotonic() + _COPY_PATIENCE
+
+            def again(key: str) -> bool:
+                return not ended.wait(_COPY_LOOK) and clock.monotonic() < ends
+
+            if (begun := Once.begin(self.inbox, value, delivery, again, hold=True)) is not None:
                 try:
                     handler(value)
                 except BaseException:

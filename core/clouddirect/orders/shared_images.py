@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["SavedImage", "fetch_image", "list_images"]
 
 
+#: Bytes of metadata; services permit far less.
+_MOST_METADATA = 1 << 20
+
+
 @dataclass(frozen=True, slots=True)
 class SavedImage:
     """A shared image on this machine. Its repr shows neither path nor metadata: they may name the patient.
@@ -53,13 +57,14 @@ def list_images(store: FileStore, prefix: str) -> Iterator[StoredFile]:
 def fetch_image(store: FileStore, key: str, directory: Path, *, replace: bool) -> SavedImage:
     """Download one image into ``directory``, under its key made safe for file systems, its metadata beside it.
 
+    Where another image has that name already, or has its metadata there, the name gets a number.
+
     Raises:
         AlreadyExistsError: a file is there, and ``replace`` is false; it stays as it was.
         UnavailableError: the files cannot be written.
         NotFoundError, IntegrityError, …: as `FileStore.download`.
     """
-    path = directory / file_path(key)
-    beside = path.with_name(f"{path.name}.json")
+    path, beside = _place(directory / file_path(key), key)
     if path.exists() and not replace:
         raise AlreadyExistsError(
             "the image has been fetched before, its file is there; ask to replace it or choose another directory",
@@ -77,6 +82,29 @@ def fetch_image(store: FileStore, key: str, directory: Path, *, replace: bool) -
             retryable=False,
         ) from None  # the path may name the patient
     return SavedImage(path, beside, store.download(key, path, private=True))
+
+
+def _place(path: Path, key: str) -> tuple[Path, Path]:
+    """The image's file and that of its metadata: the first of NAME, NAME-2, … where nothing of another image is."""
+    number = 1
+    while True:
+        one = path if number == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
+        beside = one.with_name(f"{one.name}.json")
+        if _key_in(beside) == key if beside.exists() else _key_in(one) is None:
+            return one, beside
+        number += 1
+
+
+def _key_in(path: Path) -> str | None:
+    """The key that a file of metadata tells; None if it is no such file."""
+    try:
+        if path.suffix != ".json" or path.stat().st_size > _MOST_METADATA:
+            return None
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    named = isinstance(found, dict) and found.keys() == {"key", "content_type", "metadata"}
+    return found["key"] if named and isinstance(found["key"], str) else None
 
 
 def _write(path: Path, value: dict[str, object]) -> None:

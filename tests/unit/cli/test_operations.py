@@ -166,3 +166,35 @@ def test_a_key_leads_nowhere_else(run: Run, far: FarSide) -> None:
         store.put("con/x:y.jpg", b"one")
     ran = run("images", "fetch", "con/x:y.jpg", "--to", "got", "--json")
     assert Path(ran.lines[0]["path"]).parts == ("got", "_con", "x_y.jpg")
+
+
+def test_images_whose_names_would_be_the_same_are_all_fetched(run: Run, far: FarSide) -> None:
+    keys = ["a.jpg", "a.jpg.json", "a:b.jpg", "a?b.jpg", "a_b.jpg", "z.json", "z.json.json"]
+    with open_store("local", path=far.files, container="shared-images", create=True) as store:
+        for key in keys:
+            store.put(key, f"content of {key}".encode())
+    for order in (keys, keys[::-1]):
+        for key in order:
+            run("images", "fetch", key, "--to", f"got-{order[0]}")
+        places = {}
+        for beside in Path(f"got-{order[0]}").glob("*.json"):
+            try:
+                key = json.loads(beside.read_text())["key"]
+            except ValueError:
+                continue  # an image
+            places[key] = beside.with_suffix("").read_bytes()
+        assert places == {key: f"content of {key}".encode() for key in keys}
+        again = run("images", "fetch", "--prefix", "", "--to", f"got-{order[0]}", "--json")
+        assert [line["path"] for line in again.lines] == [None] * len(keys), "each is known to be there"
+        replaced = run("images", "fetch", "--prefix", "", "--replace", "--to", f"got-{order[0]}", "--json")
+        assert len({line["path"] for line in replaced.lines}) == len(keys)
+        assert len(list(Path(f"got-{order[0]}").iterdir())) == 2 * len(keys)
+
+
+def test_no_images_are_told_as_such(run: Run, far: FarSide) -> None:
+    with open_store("local", path=far.files, container="shared-images", create=True):
+        pass
+    listed = run("images", "list")
+    assert (listed.code, listed.out, listed.err) == (0, "", "no images are shared\n")
+    assert "under this prefix" in run("images", "list", "a/").err
+    assert run("images", "list", "--json").err == ""

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from clouddirect.orders import CloudDirect
+from clouddirect.orders.flusher import ClientDestination
+from clouddirect.orders.receiving import ResultReceiver
 
 from .conftest import CANARY, FarSide, Run
 
@@ -72,3 +78,43 @@ def test_messages_on_hold_are_retried_or_discarded(
     assert run("outbox", "discard").code == 2
     assert run("outbox", "discard", str(held["number"])).out == "1 discarded\n"
     assert run("outbox", "list", "--json").lines == []
+
+
+def test_an_empty_outbox_is_told_as_such(run: Run, far: FarSide) -> None:
+    listed = run("outbox", "list")
+    assert (listed.code, listed.out, listed.err) == (0, "", "the outbox is empty\n")
+    as_json = run("outbox", "list", "--json")
+    assert (as_json.code, as_json.out, as_json.err) == (0, "", "")
+
+
+def test_an_interrupt_comes_between_two_messages(
+    run: Run, far: FarSide, write: Write, order: Any, away: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        order["Order"]["LocalId"] = f"ORD-{number}"
+        assert run("submit", write("order.json", order)).code == 0
+    away()
+    far.broker.ack_many(far.broker.receive("orders", 1))  # makes the queue
+    send, told = ClientDestination.send, threading.Event()
+
+    def interrupted(self: ClientDestination, *arguments: Any) -> Any:
+        receipt = send(self, *arguments)
+        signal.raise_signal(signal.SIGINT)
+        assert told.wait(30)
+        return receipt
+
+    def stop(client: CloudDirect) -> None:
+        ResultReceiver.stop(client)
+        told.set()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ClientDestination, "send", interrupted)
+        patch.setattr(CloudDirect, "stop", stop)
+        stopped = run("outbox", "flush")
+    assert stopped.code == 1, stopped.err
+    assert "interrupted" in stopped.out
+    left = run("outbox", "list", "--json").lines
+    assert "1 sent, 2 left" in stopped.out
+    assert [one["local_id"] for one in left] == ["ORD-1", "ORD-2"]
+    assert run("outbox", "flush").code == 0
+    assert [one["Order"]["LocalId"] for one in far.take("orders")] == ["ORD-0", "ORD-1", "ORD-2"]

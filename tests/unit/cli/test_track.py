@@ -94,3 +94,13 @@ def test_events_once_passes_over_repeats(run: Run, far: FarSide, event: Any) -> 
     far.send("events", event)
     assert run("events", "--json", "--once", "--wait", "0").code == 3
     assert far.take("events") == []
+
+
+def test_nothing_is_told_as_such(run: Run, far: FarSide, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLOUDDIRECT_TRACKING__ENABLED", "true")
+    for arguments, told in (
+        ((), "no orders are known yet"), (("--overdue",), "nothing is overdue"), (("ORD-9",), "nothing is known of it"),
+    ):  # fmt: skip
+        shown = run("track", *arguments)
+        assert (shown.code, shown.out, shown.err) == (3, "", f"{told}\n")
+        assert run("track", *arguments, "--json").err == ""
