@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+import threading
 import time
 import traceback
 import uuid
@@ -106,6 +107,34 @@ def test_a_server_that_is_away_and_one_that_is_silent() -> None:
     assert not away.value.maybe_sent
     for caught in (receiving, sending, away):
         assert "geheim" not in told(caught.value)
+
+
+def test_one_attempt_is_one_connection() -> None:
+    """redis-py would try again by itself, beneath the retries of clouddirect."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        seen: list[str] = []
+
+        def hang_up() -> None:
+            while True:
+                connection, _ = listening.accept()
+                with connection:
+                    seen.append("connected" if connection.recv(1) else "the end")
+                if seen[-1] == "the end":
+                    return
+
+        server = threading.Thread(target=hang_up)
+        server.start()
+        port = listening.getsockname()[1]
+        try:
+            with RedisBroker(f"redis://127.0.0.1:{port}/0", runtime=BrokerRuntime(retry=ONCE)) as broker:
+                with pytest.raises(UnavailableError):
+                    broker.send("orders", Message(body=b"x"))
+                with pytest.raises(UnavailableError):
+                    broker.receive("orders")
+        finally:
+            socket.create_connection(("127.0.0.1", port)).close()
+            server.join(30)
+    assert seen == ["connected", "connected", "the end"]
 
 
 def test_a_url_that_cannot_be_read_is_not_quoted() -> None:
