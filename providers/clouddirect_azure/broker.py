@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from azure.servicebus import ServiceBusClient
 
-from clouddirect.errors import CloudDirectError
+from clouddirect.errors import AuthenticationError, CloudDirectError
 from clouddirect.messaging import (
     Access,
     BrokerRuntime,
@@ -57,12 +57,14 @@ class AzureNative:
         return self._client()
 
     def defer(self, delivery: Delivery) -> int:
-        """Defer a message of this broker; return the sequence number, by which alone it can be received.
+        """Defer a message of this broker; return the sequence number, by which alone it can be received. Again, only
+        return it.
 
         The message stays in the queue until ``receive_deferred_messages`` of the SDK fetches it. Ack the delivery
         afterwards, or return from the handler: that only ends its bookkeeping here.
 
         Raises:
+            AlreadySettledError: the delivery has been settled.
             LeaseLostError: the lease had ended.
             CloudDirectError: the service could not be told.
         """
@@ -183,11 +185,14 @@ class AzureBroker(MessageBroker):
 
     def _defer(self, delivery: Delivery) -> int:
         (held,) = _held([delivery._raw])
-        with self.inside:
+        with self.inside, delivery._lock:
+            if held.deferred:
+                return held.message.sequence_number or 0
+            delivery._refuse_settled("defer")
             error = self._receivers_of(delivery.queue).settle([held], Settlement("defer"), self.runtime.call_timeout)[0]
             if error is not None:
                 raise error
-        held.deferred = True
+            held.deferred = True
         return held.message.sequence_number or 0
 
     # -- the rest -------------------------------------------------------------------------------------------
@@ -203,14 +208,14 @@ class AzureBroker(MessageBroker):
         if isinstance(receivers, PlainReceivers):
             receivers.open(timeout)
             return CheckResult(access, "ok", f"{queue!r} is there and lets this credential receive; nothing was taken")
-        check_sessions(self._connector, self._entity(queue, receiving=True), self._translate, timeout)
+        check_sessions(self._connector, self._entity(queue, receiving=True), self._translator(queue), timeout)
         return CheckResult(
             access, "likely", f"{queue!r} is there and lets this credential list its sessions, which needs the same "
             "right as receiving; none was accepted, for that would keep it from others",
         )  # fmt: skip
 
     def _classify(self, error: Exception) -> CloudDirectError | None:
-        return translate(error, self._connector.secrets)
+        return self._translate(error)
 
     def _native(self) -> AzureNative:
         return AzureNative(self._connector.client, self._defer)
@@ -227,8 +232,19 @@ class AzureBroker(MessageBroker):
 
     # -- inside ---------------------------------------------------------------------------------------------
 
-    def _translate(self, error: BaseException) -> CloudDirectError:
-        return translate(error, self._connector.secrets)
+    def _translate(self, error: BaseException, queue: str | None = None) -> CloudDirectError:
+        """Return the error for what the SDK raised, which names the queue."""
+        translated = translate(error, self._connector.secrets)
+        if translated is not error:
+            ended = self._connector.signature_ended(self.runtime.clock.now())
+            if ended is not None and isinstance(translated, AuthenticationError):
+                translated.message += f"; the signature has ended at {ended:%Y-%m-%d %H:%M} UTC, ask for a new one"
+            if queue is not None:
+                translated.message = f"{queue!r}: {translated.message}"
+        return translated
+
+    def _translator(self, queue: str) -> Callable[[BaseException], CloudDirectError]:
+        return lambda error: self._translate(error, queue)
 
     def _entity(self, queue: str, *, receiving: bool) -> Entity:
         return entity_of(queue, receiving=receiving, subscriptions=self._options.subscriptions)
@@ -252,7 +268,7 @@ class AzureBroker(MessageBroker):
                     lambda: Sender(
                         f"clouddirect-azure-send-{queue}",
                         lambda: self._connector.sender(entity),
-                        self._translate,
+                        self._translator(queue),
                         limits,
                     ),
                     self._options.senders,
@@ -274,7 +290,7 @@ class AzureBroker(MessageBroker):
             return Receiver(
                 f"clouddirect-azure-receive-{queue}",
                 lambda wait: self._connector.receiver(entity, wait if sessions else None),
-                self._translate,
+                self._translator(queue),
                 leases,
                 session=sessions,
             )

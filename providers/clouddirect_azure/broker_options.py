@@ -22,6 +22,10 @@ _PARTS = {
     "sharedaccesssignature": "SharedAccessSignature",
     "usedevelopmentemulator": "UseDevelopmentEmulator",
 }
+#: Texts that mean true or false, not the name of a queue.
+_TRUTH = {"0", "1", "false", "no", "off", "on", "true", "yes"}
+#: Parts that only the connection strings of storage accounts have.
+_STORAGE_PARTS = {"accountkey", "accountname", "blobendpoint", "defaultendpointsprotocol", "endpointsuffix"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +57,14 @@ def parse_connection_string(text: str) -> BusAddress:
     """
     # core shows no text that holds a piece of the value, so these do not repeat the names that are in it
     parts: dict[str, str] = {}
-    for number, part in enumerate(text.strip().strip(";").split(";"), 1):
+    given = [part for part in text.split(";") if part.strip()]
+    if not given:
+        raise ValueError("it is empty")
+    for number, part in enumerate(given, 1):
         name, separator, value = part.partition("=")
         known = _PARTS.get(name.strip().lower())
+        if name.strip().lower() in _STORAGE_PARTS:
+            raise ValueError("it is the one of a storage account, not of a Service Bus namespace")
         if not separator or known is None:
             raise ValueError(f"part {number} (between semicolons) is not one that Service Bus knows")
         parts[known] = value.strip()
@@ -135,6 +144,14 @@ class AzureBrokerOptions(BaseModel):
     receivers: Annotated[int, Field(ge=1, le=32)] = 4
     max_sessions: Annotated[int, Field(ge=1, le=256)] = 32
     lock_duration: Annotated[float, Field(ge=1, le=300)] | None = None
+
+    @field_validator("sessions", "deduplication", mode="before")
+    @classmethod
+    def _names(cls, value: object) -> object:
+        """Names and patterns may come as one text, parted by commas: the environment has no lists."""
+        if isinstance(value, str) and value.strip().lower() not in _TRUTH:
+            return tuple(name.strip() for name in value.split(",") if name.strip())
+        return value
 
     @field_validator("connection_string")
     @classmethod

@@ -7,8 +7,9 @@ from itertools import islice
 
 from clouddirect.errors import CloudDirectError
 from clouddirect_azure.bus_connection import Connector
+from clouddirect_azure.bus_line import break_all, close_whole
 from clouddirect_azure.bus_names import Entity
-from clouddirect_azure.bus_worker import Worker
+from clouddirect_azure.bus_worker import GRACE, Worker
 
 __all__ = ["check_sessions"]
 
@@ -29,11 +30,16 @@ class _Browser(Worker):
             sessions = client.list_queue_sessions(entity.name, timeout=self._timeout)
         else:
             sessions = client.list_subscription_sessions(entity.name, entity.subscription, timeout=self._timeout)
+        close_whole(client)
         list(islice(sessions, 1))
 
     def shut(self) -> None:
         """Close the connection."""
         self._client.close()
+
+    def abort(self) -> None:
+        """Break the connection."""
+        break_all(self._client)
 
 
 def check_sessions(
@@ -51,4 +57,4 @@ def check_sessions(
         translated = translate(error)
         raise translated from translated.__cause__
     finally:
-        browser.end(timeout)
+        browser.end(GRACE)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import socket
 import ssl
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -18,7 +21,7 @@ from azure.servicebus import (
 
 from clouddirect.errors import ConfigurationError
 from clouddirect_azure.broker_options import AzureBrokerOptions
-from clouddirect_azure.bus_line import STALL
+from clouddirect_azure.bus_line import STALL, be_patient
 from clouddirect_azure.bus_names import Entity
 
 __all__ = ["Connector", "bounded_context"]
@@ -38,6 +41,10 @@ class _BoundedContext(ssl.SSLContext):
     """Makes such sockets."""
 
     sslsocket_class = _BoundedSocket
+
+    def wrap_socket(self, sock: socket.socket, *positional: Any, **named: Any) -> ssl.SSLSocket:
+        be_patient(sock)  # for the handshake, too
+        return super().wrap_socket(sock, *positional, **named)
 
 
 def bounded_context(ca_file: str | None) -> ssl.SSLContext:
@@ -85,6 +92,12 @@ class Connector:
         if self._options.connection_string is not None:
             found.append(self._options.connection_string.get_secret_value())
         return tuple(secret for secret in found if secret)
+
+    def signature_ended(self, now: datetime) -> datetime | None:
+        """Return when the signature that the options give has ended (``se``, seconds since 1970), if it has."""
+        found = re.search(r"(?:^|[ &])se=(\d{1,11})(?:&|$)", self._address.signature or "")
+        ended = datetime.fromtimestamp(int(found.group(1)), UTC) if found else None
+        return ended if ended is not None and ended < now else None
 
     def client(self) -> ServiceBusClient:
         """Return a client for the caller's own use, as the options say."""

@@ -1,8 +1,9 @@
 """`Line`: one connection of azure-servicebus with its link. The only module that reaches behind the SDK's objects.
 
-The SDK (checked: 7.15) leaves four things that a reliable broker needs to its inside:
+The SDK (checked: 7.15) leaves five things that a reliable broker needs to its inside:
 
 - its sockets have no timeout while a connection is being opened, so `Line.abort` breaks them from outside;
+- it lets Linux give a connection up when nothing moved for a second, which any slow or bad line does (`be_patient`);
 - its keep-alive thread reads from the socket beside the one in a call, so it is switched off and `Line.look` does it;
 - a receive gives out credit that stays when it returns, so that a message can be locked for nobody: here credit is
   given out for each receive and drained at its end (AMQP 1.0 transport, 2.6.10);
@@ -20,11 +21,11 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from azure.servicebus import ServiceBusReceiver, ServiceBusSender
+from azure.servicebus import ServiceBusClient, ServiceBusReceiver, ServiceBusSender
 
 from clouddirect.errors import UnavailableError
 
-__all__ = ["BRIEF", "Line", "Outcome"]
+__all__ = ["BRIEF", "STALL", "Line", "Outcome", "be_patient", "break_all", "close_whole"]
 
 log = logging.getLogger("clouddirect.azure")
 
@@ -32,6 +33,9 @@ log = logging.getLogger("clouddirect.azure")
 BRIEF = 0.02
 #: Seconds that a write may stall before the connection counts as lost; reads of a sender wait as long at most.
 STALL = 5.0
+#: Seconds for which the system keeps trying to get bytes across before it gives the connection up. Calls have shorter
+#: deadlines of their own; this is for lines that lose packets or are full.
+PATIENCE = 30.0
 #: Seconds without any frame after which a drain that was not answered counts as carried out.
 QUIET = 0.5
 
@@ -49,8 +53,7 @@ class Line:
         self.sdk = sdk
         self.used = time.monotonic()
         self._drained = False
-        self._make_handler = self.sdk._create_handler
-        setattr(self.sdk, "_create_handler", self._make_closing_handler)  # noqa: B010 - a method, as mypy sees it
+        _close_whole(sdk)
 
     # -- any line -------------------------------------------------------------------------------------------
 
@@ -59,20 +62,16 @@ class Line:
         self.sdk.__enter__()
         self._connection = self.sdk._handler._connection
         self._link = self.sdk._handler._link
+        sock = _socket_of(self.sdk)
+        if sock is not None:
+            be_patient(sock)
         if isinstance(self.sdk, ServiceBusReceiver):
             self._link._incoming_flow = self._flow_came
             self._wait_at_most(BRIEF)
 
     def abort(self) -> None:
         """Break the connection from another thread, wherever its own one waits."""
-        connection = getattr(getattr(self.sdk, "_handler", None), "_connection", None)
-        sock = getattr(getattr(connection, "_transport", None), "sock", None)
-        inner = getattr(sock, "sock", None) or sock  # a WebSocket wraps the socket
-        if isinstance(inner, socket.socket):
-            try:
-                inner.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # not connected yet, or not any more
+        _break(self.sdk)
 
     def close(self) -> None:
         """Detach and disconnect in good order; what is broken already is only let go."""
@@ -104,28 +103,6 @@ class Line:
             self._turn()  # an error is raised only when the SDK is asked again
         finally:
             self._wait_at_most(STALL if isinstance(self.sdk, ServiceBusSender) else BRIEF)
-
-    def _make_closing_handler(self, auth: Any) -> None:
-        """Let the SDK make its handler, one whose ``close`` closes the socket even after an error.
-
-        The SDK's own leaves it open then, for the garbage collector to find.
-        """
-        self._make_handler(auth)
-        handler = self.sdk._handler
-        close = handler.close
-
-        def close_whole() -> None:
-            transport = getattr(handler._connection, "_transport", None)
-            sock = getattr(transport, "sock", None)
-            try:
-                close()
-                if transport is not None:
-                    transport.close()
-            finally:
-                if sock is not None:
-                    sock.close()
-
-        handler.close = close_whole
 
     def limits(self) -> tuple[int, int]:
         """Return the largest message and the largest batch that a sender's link takes, in bytes."""
@@ -222,6 +199,69 @@ class Line:
             self._link.current_link_credit = frame[6] or 0
         if frame[8]:
             self._drained = True
+
+
+def be_patient(sock: socket.socket) -> None:
+    """Let the system try for `PATIENCE` seconds; the SDK sets one second, where the system can be told (RFC 5482)."""
+    option = getattr(socket, "TCP_USER_TIMEOUT", None)
+    if option is not None:
+        sock.setsockopt(socket.IPPROTO_TCP, option, int(PATIENCE * 1000))
+
+
+def close_whole(client: ServiceBusClient) -> None:
+    """Let what a client has made, and not opened yet, close its socket in any case."""
+    for sdk in list(client._handlers):
+        _close_whole(sdk)
+
+
+def _close_whole(sdk: Any) -> None:
+    """Let the SDK make its handler, one whose ``close`` closes the socket even after an error.
+
+    The SDK's own leaves it open then, for the garbage collector to find.
+    """
+    make = sdk._create_handler
+
+    def make_closing(auth: Any) -> None:
+        make(auth)
+        handler = sdk._handler
+        close = handler.close
+
+        def close_all() -> None:
+            transport = getattr(handler._connection, "_transport", None)
+            sock = getattr(transport, "sock", None)
+            try:
+                close()
+                if transport is not None:
+                    transport.close()
+            finally:
+                if sock is not None:
+                    sock.close()
+
+        handler.close = close_all
+
+    sdk._create_handler = make_closing
+
+
+def break_all(client: ServiceBusClient) -> None:
+    """Break the connections of all that a client has made, from any thread."""
+    for sdk in list(client._handlers):
+        _break(sdk)
+
+
+def _break(sdk: Any) -> None:
+    sock = _socket_of(sdk)
+    if sock is not None:
+        try:
+            sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # not connected yet, or not any more
+
+
+def _socket_of(sdk: Any) -> socket.socket | None:
+    connection = getattr(getattr(sdk, "_handler", None), "_connection", None)
+    sock = getattr(getattr(connection, "_transport", None), "sock", None)
+    inner = getattr(sock, "sock", None) or sock  # a WebSocket wraps the socket
+    return inner if isinstance(inner, socket.socket) else None
 
 
 #: `LinkState.ATTACHED` of the SDK.

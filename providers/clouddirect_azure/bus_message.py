@@ -27,7 +27,7 @@ __all__ = ["BATCH_OVERHEAD", "from_bus", "size_of", "to_bus", "validate"]
 BATCH_OVERHEAD = 2048
 #: The application property that holds what Service Bus's own properties cannot.
 RESERVED = "clouddirect"
-#: Characters of a message id or a session id.
+#: Characters of a message id or a session id, as .NET counts them: UTF-16 code units.
 MAX_ID = 128
 #: Bytes of all application properties of a message together, and of one of them.
 MAX_PROPERTIES = 64 * 1024
@@ -67,7 +67,7 @@ def size_of(message: Message) -> int:
         if text is not None:
             size += len(text.encode())
     size += 6 * len(message.content_type or "")  # as JSON, if need be: \\uXXXX, and two of them beyond the first plane
-    if len(message.id) > MAX_ID or (message.ordering_key and len(message.ordering_key) > MAX_ID):
+    if _is_long(message.id) or _is_long(message.ordering_key):
         size += 6 * (len(message.id) + len(message.ordering_key or ""))
     else:
         size += 4 * (len(message.id) + len(message.ordering_key or message.id))
@@ -83,11 +83,11 @@ def to_bus(message: Message, *, sessions: bool, now: datetime) -> ServiceBusMess
     properties: dict[str | bytes, Any] = {name: value for name, value in message.attributes.items()}  # noqa: C416 - wider
     more: dict[str, object] = {}
     identity = message.id
-    if len(identity) > MAX_ID:
+    if _is_long(identity):
         more["id"] = identity
         identity = _digest(identity)
     key = message.ordering_key
-    if key is not None and len(key) > MAX_ID:
+    if key is not None and _is_long(key):
         more["ordering_key"] = key
         key = _digest(key)
     elif key is None and sessions:
@@ -196,11 +196,15 @@ def _text(value: object) -> str:
         return value.astimezone(UTC).isoformat()
     if isinstance(value, UUID):
         return str(value)
-    return _json(value) if value is None or isinstance(value, (bool, int, float, Mapping, list)) else str(value)
+    return _json(value) if value is None or isinstance(value, (bool, int, float, Mapping, list, tuple)) else str(value)
 
 
 def _label(value: object) -> str | None:
     return None if value is None else (_text(value) or None)
+
+
+def _is_long(identity: str | None) -> bool:
+    return identity is not None and len(identity) + sum(character > "\uffff" for character in identity) > MAX_ID
 
 
 def _digest(text: str) -> str:

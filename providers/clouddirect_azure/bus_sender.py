@@ -85,7 +85,10 @@ class Sender(Worker):
         line = self._line
         if line is None or line.idle > IDLE_CHECK:
             return False
-        with self._turn:
+        if not self._turn.acquire(timeout=max(0.0, ends - time.monotonic())):
+            self.kill()
+            raise TimeoutError("the connection had to be given up; nothing was sent", code="busy")
+        try:
             if self._line is not line or self.dead:
                 return False
             self._overdue = ends + GRACE
@@ -102,6 +105,8 @@ class Sender(Worker):
                 raise
             finally:
                 self._overdue = None
+        finally:
+            self._turn.release()
         return True
 
     # -- the worker's thread --------------------------------------------------------------------------------

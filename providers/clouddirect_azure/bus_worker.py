@@ -136,7 +136,7 @@ class Worker:
     def overrun(self, timeout: float) -> TimeoutError:
         """Give the connection up because a job overran ``timeout`` seconds; return the error to raise."""
         self.kill()
-        return TimeoutError(f"Service Bus did not answer within {timeout:g} s; the connection was given up",
+        return TimeoutError(f"Service Bus did not answer within {timeout:.3g} s; the connection was given up",
                             code="silent")  # fmt: skip
 
     def kill(self) -> None:

@@ -279,10 +279,16 @@ def test_defer_through_the_native_object(bus: ServiceBusServer, bus_brokers: Bro
     assert isinstance(delivery.native, ServiceBusReceivedMessage)
     number = native.defer(delivery)
     assert bus.counts("q").deferred == 1
+    assert native.defer(delivery) == number
     delivery.ack()  # only ends its bookkeeping
     with pytest.raises(AlreadySettledError):
         delivery.nack()
     assert bus.counts("q").deferred == 1
+    _send(broker, 1)
+    (other,) = broker.receive("q", wait=5)
+    other.ack()
+    with pytest.raises(AlreadySettledError):
+        native.defer(other)
     with native.client() as client:
         assert isinstance(client, ServiceBusClient)
         with client.get_queue_receiver("q") as receiver:

@@ -137,6 +137,7 @@ def test_a_message_of_ours_is_an_ordinary_one(client: ServiceBusClient, bus_brok
     [
         {"id": "i" * 129},
         {"id": "ä" * 128},
+        {"id": "🙂" * 100},
         {"ordering_key": "k" * 129},
         {"content_type": "text/ä🙂"},
         {"attributes": {"clouddirect": '{"v":1,"id":"forged"}'}},
@@ -173,6 +174,13 @@ def test_the_measure_of_a_message_is_never_too_small(bus: ServiceBusServer) -> N
             annotated = bus_made._raw_amqp_message
             encoded = get_message_encoded_size(PyamqpTransport.to_outgoing_amqp_message(annotated))
             assert encoded + 8 <= bus_message.size_of(message)
+
+
+def test_ids_are_as_long_as_service_bus_counts_them() -> None:
+    """It counts UTF-16 code units, of which a character beyond the first plane has two."""
+    for text, kept in (("🙂" * 64, True), ("🙂" * 65, False), ("ä" * 128, True)):
+        made = bus_message.to_bus(Message(body=b"x", id=text, ordering_key=text), sessions=True, now=datetime.now(UTC))
+        assert (made.message_id == text, made.session_id == text) == (kept, kept)
 
 
 def test_attributes_beyond_the_limit_are_refused(bus_brokers: BrokerMaker) -> None:

@@ -27,7 +27,7 @@ def test_a_namespace_wide_connection_string() -> None:
 
 
 def test_an_entity_scoped_connection_string_in_any_case_and_order() -> None:
-    text = ";entitypath=orders;sharedaccesskey=a=b==;SHAREDACCESSKEYNAME=send;endpoint=sb://acme.example;"
+    text = " ;entitypath=orders;;sharedaccesskey=a=b== ;SHAREDACCESSKEYNAME=send;endpoint=sb://acme.example;\n"
     address = parse_connection_string(text)
     assert (address.host, address.entity, address.key_name, address.key) == ("acme.example", "orders", "send", "a=b==")
 
@@ -48,7 +48,9 @@ def test_an_emulator_with_a_port() -> None:
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("", "part 1"),
+        ("", "is empty"),
+        (" ; ", "is empty"),
+        ("AccountName=acme;AccountKey=c2VjcmV0LWtleQ==;EndpointSuffix=core.windows.net", "storage account"),
         ("c2VjcmV0LWtleQ==", "part 1"),
         ("SharedAccessKeyName=send;SharedAccessKey=c2VjcmV0LWtleQ==", "the address"),
         ("Endpoint=acme;SharedAccessKeyName=send;SharedAccessKey=c2VjcmV0LWtleQ==", "the address"),
@@ -135,6 +137,15 @@ def test_patterns_say_which_queues_use_sessions() -> None:
     assert not broker.capabilities("orders/$DeadLetterQueue").ordering
     assert not broker.capabilities("results").ordering
     assert AzureBrokerOptions(connection_string=NAMESPACE, sessions=True).uses_sessions("any")
+
+
+def test_patterns_may_come_as_one_text() -> None:
+    """As from the environment, which has no lists."""
+    for text, expected in {"orders": (True, False), "orders, events/*": (True, True), "true": (True, True),
+                           "False": (False, False), "": (False, False)}.items():  # fmt: skip
+        options = AzureBrokerOptions(connection_string=NAMESPACE, sessions=text, deduplication=text)  # type: ignore[arg-type]
+        assert (options.uses_sessions("orders"), options.uses_sessions("events/a")) == expected
+        assert (options.deduplicates("orders"), options.deduplicates("events/a")) == expected
 
 
 @pytest.mark.parametrize(
