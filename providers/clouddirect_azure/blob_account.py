@@ -45,14 +45,15 @@ class Account:
             ConfigurationError: a connection string or key is malformed. Its text holds no part of the secret.
         """
         if options.connection_string is not None:
-            return _from_connection_string(options.connection_string.get_secret_value())
+            return _from_connection_string(options.connection_string.get_secret_value(), options.container)
         url = options.account_url or ""
         key = options.account_key.get_secret_value() if options.account_key else None
         sas = options.sas_token.get_secret_value() if options.sas_token else None
+        _refuse_container(url, options.container, "account_url")
         return _checked(url, options.account_name, key, sas)
 
 
-def _from_connection_string(text: str) -> Account:
+def _from_connection_string(text: str, container: str) -> Account:
     """Read what https://learn.microsoft.com/azure/storage/common/storage-configure-connection-string describes."""
     pairs: dict[str, str] = {}
     for pair in filter(None, (piece.strip() for piece in text.strip().split(";"))):
@@ -63,7 +64,7 @@ def _from_connection_string(text: str) -> Account:
             )
         pairs[part.strip().lower()] = value.strip()
     if pairs.get("usedevelopmentstorage", "").lower() == "true":
-        return _from_connection_string(_DEVELOPMENT)
+        return _from_connection_string(_DEVELOPMENT, container)
     name, key, sas = pairs.get("accountname"), pairs.get("accountkey"), pairs.get("sharedaccesssignature")
     url = pairs.get("blobendpoint")
     if url is None:
@@ -76,15 +77,31 @@ def _from_connection_string(text: str) -> Account:
             "connection_string holds no credential: it must have a SharedAccessSignature or an AccountKey; for Entra "
             "credentials give account_url instead"
         )
-    url, _, _ = url.partition("?")
-    return _checked(url.rstrip("/"), name, key, None if key else (sas or "").removeprefix("?"))
-
-
-def _checked(url: str, name: str | None, key: str | None, sas: str | None) -> Account:
+    url = url.partition("?")[0].rstrip("/")
     if not _is_address(url):
         raise ConfigurationError(
             "connection_string is malformed: BlobEndpoint must be a URL with http or https, without user or password"
         )
+    _refuse_container(url, container, "connection_string, BlobEndpoint")
+    return _checked(url, name, key, None if key else (sas or "").removeprefix("?"))
+
+
+def _refuse_container(url: str, container: str, where: str) -> None:
+    """Refuse the container's URL in place of the account's: what is stored would get another name, unnoticed."""
+    parts = urlsplit(url)
+    segments = [segment for segment in parts.path.split("/") if segment]
+    if _is_without_name(parts.hostname or ""):
+        is_more = len(segments) > 1  # the account's name is the first
+    else:
+        is_more = bool(segments) and (_name_in(url) is not None or segments[-1] == container)
+    if is_more:
+        raise ConfigurationError(
+            f"{where}: this is not the address of an account, there is a path behind it; leave it out, for the name of "
+            "the container is an option of its own"
+        )
+
+
+def _checked(url: str, name: str | None, key: str | None, sas: str | None) -> Account:
     name = name or _name_in(url)
     if key is not None:
         if name is None:
@@ -114,13 +131,19 @@ def _name_in(url: str) -> str | None:
     address."""
     parts = urlsplit(url)
     host = parts.hostname or ""
+    if _is_without_name(host):
+        return parts.path.strip("/").split("/")[0] or None
+    label, _, rest = host.partition(".")
+    return label.removesuffix("-secondary") if rest.startswith("blob.") else None
+
+
+def _is_without_name(host: str) -> bool:
+    """Whether the host is an address, as emulators have: the account's name is then in the path."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
-        if host != "localhost":
-            label, _, rest = host.partition(".")
-            return label.removesuffix("-secondary") if rest.startswith("blob.") else None
-    return parts.path.strip("/").split("/")[0] or None
+        return host == "localhost"
+    return True
 
 
 def sas_expiry(sas: str) -> datetime | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
@@ -64,6 +64,8 @@ class AzureStoreOptions(BaseModel):
         if value is None:
             return None
         parts = urlsplit(value)
+        if not _has_usable_port(parts):
+            raise ValueError("must be a URL such as https://ACCOUNT.blob.core.windows.net")
         if parts.query or parts.fragment or parts.username or parts.password:
             raise ValueError("must not hold a SAS or password; put what follows the '?' into sas_token")
         if parts.scheme not in ("https", "http") or not parts.hostname:
@@ -80,12 +82,17 @@ class AzureStoreOptions(BaseModel):
             raise ValueError("must be the part of the SAS URL behind the '?': sv=…&sig=…")
         return SecretStr(text.removeprefix("?"))
 
+    @field_validator("account_key")
+    @classmethod
+    def _without_blanks(cls, value: SecretStr | None) -> SecretStr | None:
+        return value and SecretStr(value.get_secret_value().strip())
+
     @field_validator("proxy")
     @classmethod
     def _proxy_url(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
             parts = urlsplit(value.get_secret_value())
-            if parts.scheme not in ("http", "https") or not parts.hostname:
+            if parts.scheme not in ("http", "https") or not parts.hostname or not _has_usable_port(parts):
                 raise ValueError("must be a URL such as http://proxy.example:3128")
         return value
 
@@ -103,3 +110,11 @@ class AzureStoreOptions(BaseModel):
         if self.ca_file is not None and not self.verify_tls:
             raise ValueError("ca_file says whom to trust, verify_tls = false to ask nobody; leave one of them out")
         return self
+
+
+def _has_usable_port(parts: SplitResult) -> bool:
+    """Whether the port is a number that can be one, or none is given."""
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False
