@@ -26,6 +26,10 @@ __all__ = ["CLOUDS", "Cloud", "aws_cloud", "azure_cloud", "both_sides", "gcp_clo
 POLICIES = Path(__file__).resolve().parents[2] / "docs" / "policies"
 CLIENT_GUID = "7a1f0c52-3d84-4c1b-9e55-0d3c6b2f8a10"
 
+#: Google's cloud on this machine is one of its own: of the public one google-auth asks, at Google, where an account may
+#: be used from (iamcredentials.googleapis.com, in the background), and nothing here is any of Google's business.
+UNIVERSE = "rehearsal.test"
+
 #: The queues, each with what the integrator does with it; the platform does the opposite.
 QUEUES: Mapping[str, Literal["send", "receive"]] = {
     "orders": "send", "gradings": "send", "events": "receive", "results": "receive",
@@ -236,6 +240,7 @@ class _Gcp:
         ca_file.write_bytes(pubsub.root_certificates)
         self._reached = {
             "provider": "gcp", "project": self._project, "endpoint": pubsub.endpoint, "ca_file": str(ca_file),
+            "universe_domain": UNIVERSE,
         }  # fmt: skip
         self._topics: set[str] = set()
         self._buckets: set[str] = set()
@@ -262,9 +267,11 @@ class _Gcp:
         path = self._directory / f"{bucket}-{side}.json"
         if not path.exists():
             allowed = {"create"} if side == "write" else {"get", "list"}
-            path.write_text(json.dumps(self._gcs.service_account(self._email(bucket, side), allowed, bucket)))
+            key = self._gcs.service_account(self._email(bucket, side), allowed, bucket)
+            path.write_text(json.dumps(key | {"universe_domain": UNIVERSE}))
         return {
-            "provider": "gcp", "container": bucket, "endpoint": self._gcs.url, "service_account_file": str(path),
+            "provider": "gcp", "container": bucket, "endpoint": self._gcs.url, "universe_domain": UNIVERSE,
+            "service_account_file": str(path),
         }  # fmt: skip
 
     def _make_topic(self, name: str) -> None:
@@ -283,7 +290,8 @@ class _Gcp:
         """Make a service account if need be, and say where its key is."""
         path = self._directory / f"{name}-{side}-queue.json"
         if not path.exists():
-            path.write_text(json.dumps(self._pubsub.service_account(self._email(name, side), grants)))
+            key = self._pubsub.service_account(self._email(name, side), grants)
+            path.write_text(json.dumps(key | {"universe_domain": UNIVERSE}))
         return {"service_account_file": str(path)}
 
     def _full(self, kind: str, name: str) -> str:

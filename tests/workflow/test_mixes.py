@@ -1,0 +1,209 @@
+"""The whole workflow over every provider and over mixes of them: one program, one settings file a mix, no more rights
+than each side needs."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import tomllib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clouddirect.orders.connections import Connections
+from clouddirect.sandbox import Sandbox, demo_image
+from clouddirect.settings import Settings, load_settings
+from emulators.clouds import CLOUDS, Cloud, both_sides
+from workflow.mixing import MIXES, PROVIDERS, ROLES, Mix, Room, environment, files, tables
+from workflow.privileges import KEY, Right, held, needed, tried
+from workflow.whole_workflow import (
+    CANCELLED,
+    CHANGED,
+    GRADED_AS,
+    IMAGE_FIRST,
+    ORDER_FIRST,
+    Account,
+    whole_workflow,
+)
+
+#: What comes of an order with two images, in the order of the stages.
+GRADED = {
+    "OrderCreationReceipt": 1, "ImageReceipt": 2, "ReadyForGradingEvent": 1, "GradingReceipt": 1, "OrderGradedEvent": 1,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def clouds() -> Iterator[Mapping[str, Cloud]]:
+    """All four, started once; side by side, since they wait for their processes."""
+    with ExitStack() as running, ThreadPoolExecutor() as pool:
+        started = {provider: pool.submit(running.enter_context, CLOUDS[provider]()) for provider in PROVIDERS}
+        yield {provider: cloud.result() for provider, cloud in started.items()}
+
+
+@pytest.fixture(scope="module")
+def images() -> dict[str, bytes]:
+    """Two pictures, and two that say whose they are."""
+    found = {eye: demo_image(1, eye) for eye in ("OD", "OS")}
+    return found | {f"own {eye}": demo_image(2, eye, patient_id="P-2") for eye in ("OD", "OS")}
+
+
+class Stage:
+    """A mix with queues and containers of its own: the client's settings file and environment, and the platform."""
+
+    def __init__(self, mix: Mix, clouds: Mapping[str, Cloud], directory: Path) -> None:
+        self.where = mix.where
+        self.config = directory / "clouddirect.toml"
+        self.config.write_text(mix.text, encoding="utf-8")
+        rooms: dict[str, Cloud] = {name: Room(clouds[mix.where[name]], mix.name) for name in ROLES}
+        here = both_sides(rooms, stage_delay=0.0, image_wait=30.0)
+        values = tomllib.loads(mix.text)
+        data = {"CLOUDDIRECT_DATA_DIR": str(directory / "ours")}
+        self.environment: dict[str, str] = environment(values, here) | data
+        self.platform: dict[str, Any] = {
+            "client_guid": values["client_guid"],
+            "data_dir": str(directory / "platform"),
+            # graded by the program alone, so that every grading is submitted
+            "sandbox": here["sandbox"] | {"sites": [values["site"]], "auto_grade": False},
+        }
+
+
+@pytest.fixture
+def platform(stage: Stage) -> Settings:
+    """The platform's settings; made before the client's environment is there, which is none of its business."""
+    return Settings.of(stage.platform)
+
+
+@pytest.fixture
+def far(platform: Settings) -> Iterator[Connections]:
+    """The platform's side of every queue and store."""
+    made = Connections(platform.sandbox.endpoints, platform.sandbox.stores, where="sandbox.")
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module", params=MIXES, ids=repr)
+def stage(
+    request: pytest.FixtureRequest, clouds: Mapping[str, Cloud], tmp_path_factory: pytest.TempPathFactory
+) -> Stage:
+    """Each mix, with an image in the store that the platform shares."""
+    made = Stage(request.param, clouds, tmp_path_factory.mktemp(request.param.name))
+    platform = Settings.of(made.platform)
+    far = Connections(platform.sandbox.endpoints, platform.sandbox.stores, where="sandbox.")
+    store = far.store("shared_images").store
+    store.put(KEY, b"a shared image", content_type="image/jpeg", metadata={"patient": "Müller"})
+    far.close()
+    return made
+
+
+@pytest.fixture
+def ours(stage: Stage, platform: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """The client's settings: the file as it stands, with the environment."""
+    for name, value in stage.environment.items():
+        monkeypatch.setenv(name, value)
+    return load_settings(stage.config)
+
+
+def test_the_whole_workflow(
+    stage: Stage, platform: Settings, ours: Settings, far: Connections, images: dict[str, bytes], tmp_path: Path
+) -> None:
+    with Sandbox(platform) as sandbox:
+        sandbox.start()
+        account = whole_workflow(stage.config, tmp_path, images)
+    everything_came_once(account)
+    the_results_are_about_the_orders(account, ours)
+    (shared,) = account.shared
+    assert shared.path.read_bytes() == b"a shared image"
+    assert json.loads(shared.metadata_path.read_text(encoding="utf-8")) == {
+        "key": KEY, "content_type": "image/jpeg", "metadata": {"patient": "Müller"},
+    }  # fmt: skip
+    assert left_over(ours, far) == {"orders": [], "gradings": [], "events": [], "results": []}
+
+
+def test_no_credential_can_do_more_than_its_side_needs(ours: Settings) -> None:
+    found = held(ours)
+    assert found - needed(ours) == set(), "a credential has more rights than its side needs"
+    assert needed(ours) - found == set(), "what an endpoint needs was refused: the attempts prove nothing"
+
+
+def everything_came_once(account: Account) -> None:
+    assert account.events == {
+        IMAGE_FIRST: Counter(GRADED),
+        ORDER_FIRST: Counter(GRADED),
+        CHANGED: Counter(GRADED),
+        CANCELLED: Counter(OrderCreationReceipt=1, OrderCancelled=1),
+    }
+    assert set(account.results) == {IMAGE_FIRST, ORDER_FIRST, CHANGED}
+    again, first = account.again, account.results[IMAGE_FIRST]
+    assert again is not None
+    assert again.transaction_id != first.transaction_id
+    assert again.report() == first.report()
+
+
+def the_results_are_about_the_orders(account: Account, ours: Settings) -> None:
+    store = ours.stores.require("images")
+    for local_id, result in account.results.items():
+        assert result.gradings is not None
+        assert dict(result.gradings.eyes()) == {eye.upper(): graded for eye, graded in GRADED_AS.items()}
+        assert {image.file_name for image in result.images} == account.uploaded[local_id]
+        assert {image.container_name for image in result.images} == {store.wire_container or store.container}
+        report = account.reports[local_id]
+        assert report is not None
+        assert report.read_bytes().startswith(b"%PDF")
+    named = {one: result.patient.name.last for one, result in account.results.items() if result.patient}
+    assert named == {IMAGE_FIRST: "Single", ORDER_FIRST: "Single", CHANGED: "Married"}
+
+
+def left_over(ours: Settings, far: Connections) -> dict[str, list[bytes]]:
+    """What is still in each queue, for who receives from it."""
+    near = Connections(ours.endpoints, ours.stores)
+    receivers = {"orders": far, "gradings": far, "events": near, "results": near}
+
+    def look(name: str) -> list[bytes]:
+        queue = receivers[name].queue(name)
+        return [delivery.message.body for delivery in queue.broker.receive(queue.name, 10)]
+
+    try:
+        with ThreadPoolExecutor() as pool:
+            return dict(zip(receivers, pool.map(look, receivers), strict=True))
+    finally:
+        near.close()
+
+
+# -- the page -----------------------------------------------------------------------------------------------
+
+
+def test_every_provider_of_one_thing_meets_every_provider_of_another() -> None:
+    for one, other in itertools.permutations(("orders", "events", "results", "images"), 2):
+        met = {(mix.where[one], mix.where[other]) for mix in MIXES}
+        assert met == set(itertools.product(PROVIDERS, PROVIDERS)), f"{one} × {other}"
+    for broker in ("events", "results"):
+        met = {(mix.where[broker], mix.where["shared_images"]) for mix in MIXES}
+        assert met == set(itertools.product(PROVIDERS, PROVIDERS)), f"{broker} × shared_images"
+
+
+def test_the_page_shows_whole_files_and_its_mixes_are_made_of_their_tables() -> None:
+    shown = [tomllib.loads(text) for text in files()]
+    assert [mix.text for mix in MIXES[: len(shown)]] == files()
+    assert all({name for _, name, _ in tables(values)} == set(ROLES) for values in shown)
+    alone = {mix.name: tomllib.loads(mix.text) for mix in MIXES if mix.name in PROVIDERS}
+    assert set(alone) == set(PROVIDERS)
+    assert len(shown) == len(PROVIDERS) + 2
+    for values in shown:
+        for part, name, table in tables(values):
+            assert table == alone[table["provider"]][part][name]
+
+
+def test_the_attempts_leave_nothing_out(stage: Stage, ours: Settings) -> None:
+    found = tried(ours)
+    for name in ("orders", "gradings", "events", "results"):
+        assert {Right(name, "send", name), Right(name, "receive", name)} <= found
+    for name, other in itertools.permutations(("orders", "gradings", "events", "results"), 2):
+        neighbours = stage.where[name] == stage.where[other] != "local"
+        assert (Right(name, "send", other) in found) is (Right(name, "receive", other) in found) is neighbours
+    assert {Right("images", action, "images") for action in ("put", "get", "list")} <= found
+    assert {Right("shared_images", action, "shared_images") for action in ("put", "get", "list", "delete")} <= found
