@@ -132,6 +132,8 @@ class TestAwsStorage(_Bucket):
 
 
 class TestAwsStorageOfWholeChecksums(_Bucket):
+    slow_size = 5 * MIB  # a slow line differs in nothing from the one to ministack, which carries more
+
     @pytest.fixture(autouse=True)
     def _service(self, on_our_own: Service) -> None:
         self._begin(on_our_own)
