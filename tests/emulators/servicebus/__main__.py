@@ -6,8 +6,8 @@ import argparse
 import dataclasses
 import sys
 import threading
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from .faults import Fault, parse_fault
 from .server import DEFAULT_KEY, ServiceBusServer
@@ -15,6 +15,7 @@ from .settings import RIGHTS, AccessKey, Limits, QueueSettings, SubscriptionSett
 
 __all__ = ["main"]
 
+_T = TypeVar("_T")
 _DESCRIPTION = """
 A Service Bus namespace on this machine, without Docker: queues, topics, sessions, dead letters, shared access keys,
 over AMQP, plain or TLS, and over WebSocket on the same port. It keeps everything in memory.
@@ -33,23 +34,27 @@ standard input, one command a line, does the same to a running server: "fault ..
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the server until standard input says quit, or it is interrupted or terminated."""
-    options = _parser().parse_args(arguments)
-    server = ServiceBusServer(
-        options.queue,
-        topics=options.topic,
-        keys=options.key or [DEFAULT_KEY],
-        tls=options.tls,
-        host=options.host,
-        port=options.port,
-        limits=options.limits(),
-    )
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        server = ServiceBusServer(
+            options.queue,
+            topics=options.topic,
+            keys=options.key or [DEFAULT_KEY],
+            tls=options.tls,
+            host=options.host,
+            port=options.port,
+            limits=options.limits(),
+        )
+    except OSError as error:
+        parser.error(f"argument --tls: {error}")
     for fault in options.fault:
         server.faults.insert(fault)
     try:
         with server:
             _introduce(server)
             _obey(server)
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         print(f"cannot listen on {options.host}:{options.port}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -91,22 +96,34 @@ def _parser() -> _Parser:
     add = parser.add_argument
     add("--host", default="127.0.0.1", help="where to listen (%(default)s)")
     add("--port", type=int, default=5672, help="0 takes a free one (%(default)s)")
-    add("--queue", action="append", default=[], type=_queue, metavar="NAME[:SETTINGS]", help="a queue; repeatable")
+    add(
+        "--queue",
+        action="append",
+        default=[],
+        type=_told(_queue),
+        metavar="NAME[:SETTINGS]",
+        help="a queue; repeatable",
+    )
     add(
         "--topic",
         action="append",
         default=[],
-        type=_topic,
+        type=_told(_topic),
         metavar="NAME:SUB,SUB[:SETTINGS]",
         help="a topic; repeatable",
     )
     add(
-        "--key", action="append", default=[], type=_key, metavar="NAME=KEY[:RIGHTS[:ENTITY]]", help="Send,Listen,Manage"
+        "--key",
+        action="append",
+        default=[],
+        type=_told(_key),
+        metavar="NAME=KEY[:RIGHTS[:ENTITY]]",
+        help="Send,Listen,Manage",
     )
     add(
         "--tls", nargs=2, metavar=("CERT", "KEY"), help="PEM files: the certificate with its chain, and the private key"
     )
-    add("--fault", action="append", default=[], type=parse_fault, metavar="POINT:ACTION[:…]", help="see below")
+    add("--fault", action="append", default=[], type=_told(parse_fault), metavar="POINT:ACTION[:…]", help="see below")
     add("--max-message-bytes", type=int, default=limits.max_message_bytes, help="also of a batch (%(default)s)")
     add(
         "--link-idle",
@@ -116,6 +133,18 @@ def _parser() -> _Parser:
     )
     add("--connection-idle", type=float, default=limits.connection_idle, help="close a silent connection (%(default)s)")
     return parser
+
+
+def _told(parse: Callable[[str], _T]) -> Callable[[str], _T]:
+    """Let argparse say what is wrong with a value, not only that something is."""
+
+    def parsed(text: str) -> _T:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{text!r}: {error}") from error
+
+    return parsed
 
 
 def _queue(text: str) -> QueueSettings:
@@ -152,7 +181,11 @@ def _parsed(settings: str) -> dict[str, Any]:
         if name not in types or name == "name":
             raise ValueError(f"no setting {name!r} of a queue")
         kind = types[name]
+        if kind == "bool" and value:
+            raise ValueError(f"{name} takes no value: leave it out, or name it alone")
         parsed[name] = True if kind == "bool" else int(value) if kind.startswith("int") else float(value)
+        if parsed[name] < 0:
+            raise ValueError(f"{name} must not be negative")
     return parsed
 
 

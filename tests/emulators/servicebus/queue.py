@@ -2,8 +2,7 @@
 
 The rules are those of the service's documentation: "Message transfers, locks, and settlement", "Message expiration",
 "Dead-letter queues", "Message sequencing and timestamps" (schedules), "Message deferral". Deadlines are timers of the
-event
-loop: no operation looks through all messages.
+event loop: no operation looks through all messages.
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ class ServiceBusServer:
         self.namespace.run_on(self._loop)
         try:
             server = await self._loop.create_server(self._accept, self.host, self.port, backlog=200, ssl=self._tls)
-        except OSError as error:
+        except (OSError, OverflowError) as error:  # the port is taken, or is none
             started.set_exception(error)
             return
         self.port = server.sockets[0].getsockname()[1]

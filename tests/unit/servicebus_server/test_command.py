@@ -83,27 +83,34 @@ def test_tls(clients, certificate):
         tell(process, "quit")
 
 
-def test_a_port_that_is_taken(start, capsys):
-    assert main(["--port", str(start().port)]) == 1
-    assert "cannot listen" in capsys.readouterr().err
+def test_a_port_that_is_taken_or_none(start, capsys):
+    for port in (start().port, 99_999):
+        assert main(["--port", str(port)]) == 1
+        assert "cannot listen" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "reason"),
     [
-        ["--queue", "orders:colour=red"],
-        ["--queue", ":lock=3"],
-        ["--queue", "orders:lock=soon"],
-        ["--key", "name"],
-        ["--key", "name=key:Dance"],
-        ["--fault", "transfer:explode"],
+        (["--queue", "orders:colour=red"], "no setting 'colour'"),
+        (["--queue", ":lock=3"], "a name is missing"),
+        (["--queue", "orders:lock=soon"], "'soon'"),
+        (["--queue", "orders:lock=-1"], "must not be negative"),
+        (["--queue", "orders:sessions=0"], "takes no value"),
+        (["--topic", "events"], "a name is missing"),
+        (["--key", "name"], "a name is missing"),
+        (["--key", "name=key:Dance"], "unknown rights"),
+        (["--fault", "transfer:explode"], "explode"),
+        (["--tls", "/no/chain.pem", "/no/key.pem"], "No such file"),
     ],
 )
-def test_wrong_use(arguments, capsys):
+def test_wrong_use(arguments, reason, capsys):
     with pytest.raises(SystemExit) as caught:
         main(arguments)
     assert caught.value.code == 2
-    assert arguments[0] in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"argument {arguments[0]}: " in said
+    assert reason in said.splitlines()[-1]
 
 
 def test_it_is_gone_when_its_process_is(clients):
