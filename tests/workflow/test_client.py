@@ -15,7 +15,7 @@ from clouddirect.messaging import ConsumerOptions, Message
 from clouddirect.orders import CloudDirect, ImageFile
 from clouddirect.orders.connections import OpenStore
 from clouddirect.orders.images import upload_all
-from clouddirect.orders.models import AzureBlobStorage, Camera, Image
+from clouddirect.orders.models import AzureBlobStorage, Camera, Image, Site
 from clouddirect.settings import Settings
 from clouddirect_local.queue_admin import list_queues
 from clouddirect_local.store import LocalStore
@@ -223,3 +223,20 @@ def test_an_unreadable_image_is_refused_without_its_name(tmp_path: Path) -> None
         upload_all(OpenStore(store, "images"), [ImageFile(source=Broken(), laterality="OD")])  # type: ignore[arg-type]
     assert "Example_Ann" not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("operation", ["check", "submit", "change"])
+def test_the_order_passed_in_is_not_changed(settings: Settings, new_order: Any, operation: str) -> None:
+    order = new_order()
+    order.client_guid, order.site = None, Site(name="Clinic")
+    order.camera = Camera(local_id="CAM-1")
+    before = order.model_copy(deep=True)
+    with CloudDirect(settings) as client:
+        done = getattr(client, operation)(order, [ImageFile(source=b"right", laterality="OD", suffix=".jpg")])
+        assert order == before
+        if operation != "check":
+            order.patient.name.last = "Another"
+            order.order.local_id = "ORD-9"
+            assert done.order.order.local_id != "ORD-9"
+            assert done.order.patient.name.last != "Another"
+            assert done.order.site.local_id == "PC1234"

@@ -40,13 +40,15 @@ _FIXED = "cannot be changed: IRIS keeps the first value and says nothing; cancel
 
 
 def prepare_order(
-    order: OrderRequest, settings: Settings, operation: OrderControlCode = OrderControlCode.NW
+    order: OrderRequest, settings: Settings, operation: OrderControlCode = OrderControlCode.NW, *, deep: bool = True
 ) -> OrderRequest:
     """Return a copy with what the settings know filled in; ``operation`` where the order says none.
 
+    A copy that is not ``deep`` shares its parts with the order: for looking only.
+
     A new order becomes a change when that is the operation: who changes an order has it as it was submitted.
     """
-    prepared = order.model_copy(deep=True)
+    prepared = order.model_copy(deep=deep)
     prepared.version = WIRE_VERSION
     if prepared.client_guid is None:
         prepared.client_guid = settings.client_guid
@@ -79,7 +81,7 @@ def order_problems(
     ``operation`` is what the caller asked for; an order that says otherwise is refused. With ``connections``, images
     that the order names are looked for in the store.
     """
-    preview = prepared.model_copy(deep=True)
+    preview = prepared.model_copy()
     found = _image_problems(prepared, images)
     entries = [
         image.entry("container", f"image-{number}")
@@ -87,7 +89,7 @@ def order_problems(
         if not any(one.path == f"images[{number}]" for one in found)
     ]
     if images:
-        camera = preview.camera or Camera()
+        camera = preview.camera.model_copy() if preview.camera else Camera()
         camera.images = [*(camera.images or []), *entries]
         preview.camera = camera
     return [
@@ -160,7 +162,7 @@ def refuse(found: Sequence[Problem], *, strict: bool, what: str, operation: str)
 def _site(site: Site | None, settings: Settings) -> Site | None:
     if settings.site is None or (site is not None and site.local_id is not None):
         return site
-    site = site or Site()
+    site = site.model_copy() if site else Site()
     site.local_id = settings.site
     return site
 

@@ -190,7 +190,7 @@ class OrderSender:
 
         With ``operation`` (and ``original``), the same for `change`, `cancel` or `resend_results`.
         """
-        prepared = prepare_order(order, self.settings, operation or OrderControlCode.NW)
+        prepared = prepare_order(order, self.settings, operation or OrderControlCode.NW, deep=False)
         fixed = [] if original is None else fixed_field_problems(order, original)
         return [*self._order_problems(prepared, list(images), operation), *fixed]
 
