@@ -16,6 +16,8 @@ import clouddirect
 from clouddirect.clock import ManualClock
 from clouddirect.errors import ConfigurationError, InvalidMessageError, TooLargeError
 from clouddirect.orders import CloudDirect, ImageFile
+from clouddirect.orders.flush_lock import FlushLock
+from clouddirect.orders.journal import journal_path
 from clouddirect.orders.models import EyeSideGrading, GradingSubmission, OrderRequest
 from clouddirect.retry import RetryPolicy
 from clouddirect.settings import Settings
@@ -69,6 +71,25 @@ def order(new_order: Any, number: int) -> OrderRequest:
     made: OrderRequest = new_order(f"ORD-{number}")
     made.client_guid = None
     return made
+
+
+def test_what_is_accepted_after_another_flush_has_ended_is_sent_at_once(place: Place, new_order: Any) -> None:
+    place.comes()
+    clock = ManualClock()
+    with CloudDirect(place.settings(), clock=clock) as client:
+        client.submit(order(new_order, 1))
+        assert clock.wait_for_sleepers()  # the client's own flush has ended
+        others = FlushLock(journal_path(place.data))
+        with others.held() as held:
+            assert held
+            clock.advance(120)  # by now the client has looked again, and found that somebody else is at it
+            assert clock.wait_for_sleepers()
+        submitted: list[Any] = []  # the clock stands still from here on
+        sender = threading.Thread(target=lambda: submitted.append(client.submit(order(new_order, 2))), daemon=True)
+        sender.start()
+        sender.join(20)
+        assert submitted
+        assert submitted[0].receipt is not None
 
 
 def test_with_the_broker_at_hand_an_order_is_confirmed_at_once(place: Place, new_order: Any) -> None:

@@ -6,6 +6,7 @@ import logging
 import random
 import threading
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from clouddirect.errors import CloudDirectError
@@ -177,10 +178,17 @@ class Flusher(Forked):
                 self._done = self._done if busy else target
                 due = min((until for _, until in self._away.values()), default=now + _LONGEST_PAUSE)
                 self._condition.notify_all()
-            if busy or report is None:  # another process is flushing, or nothing can be done before the pause is over
-                self._stopping.wait(1.0 if busy else max(0.0, due - self._clock.monotonic()))
+            if report is None:  # nothing can be done before the pause is over
+                self._stopping.wait(max(0.0, due - self._clock.monotonic()))
+            elif (
+                busy
+            ):  # another flush is at it, here or elsewhere; what was accepted meanwhile is a reason to look again
+                self._stopping.wait_for(partial(self._is_wanted_since, target), 1.0)
             else:  # looks now and then by itself: another process may have left something when it ended
                 self._stopping.wait_for(lambda: self._wanted > self._done, max(0.0, due - self._clock.monotonic()))
+
+    def _is_wanted_since(self, target: int) -> bool:
+        return self._wanted > target
 
     def _learn(self, report: FlushReport | None, skipped: Collection[str]) -> None:
         """Take in what a flush has told. Caller holds the lock."""
