@@ -211,7 +211,7 @@ class Workflow(RuleBasedStateMachine):
             assert first == DOCUMENTED[: len(first)]
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_whatever_happens(long_run: bool) -> None:
     examples, steps = (400, 50) if long_run else (60, 30)
     bounds = settings(
