@@ -89,6 +89,8 @@ class Platform:
         self.site = site
         self._sandbox = sandbox
         self._lock = threading.Lock()
+        self._more = threading.Condition(self._lock)
+        self._finished: set[str] = set()
         self._sent: dict[str, set[str]] = {}
         self._taken: Counter[str] = Counter()
         take = sandbox._counter.take_order
@@ -102,13 +104,22 @@ class Platform:
 
     def note(self, message: Event | OrderResult) -> None:
         """Note what the platform has sent."""
+        local_id = str(getattr(message, "order_local_id", ""))
         with self._lock:
-            self._sent.setdefault(str(getattr(message, "order_local_id", "")), set()).add(transaction_of(message))
+            self._sent.setdefault(local_id, set()).add(transaction_of(message))
+            if isinstance(message, OrderResult):
+                self._finished.add(local_id)
+            self._more.notify_all()
 
     def sent(self, local_id: str) -> set[str]:
         """The TransactionIds of all that was sent about an order so far."""
         with self._lock:
             return set(self._sent.get(local_id, ()))
+
+    def wait_for_the_result(self, local_id: str, timeout: float) -> None:
+        """Wait until the platform has sent an order's result, which comes last."""
+        with self._lock:
+            assert self._more.wait_for(lambda: local_id in self._finished, timeout)
 
     def again(self, message_id: str) -> int:
         """How often an order came once more than it should."""
