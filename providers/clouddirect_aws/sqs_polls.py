@@ -55,16 +55,25 @@ class Polls(Generic[T]):
                 threading.Thread(target=self._work, name="clouddirect-sqs-poll", daemon=True).start()
         self._tasks.put(poll)
         ends = self._clock.monotonic() + patience
-        while not poll.done.wait(_LOOK):
-            if interrupt.is_set() or self._clock.monotonic() >= ends:
-                break
-        with self._lock:
-            if not poll.done.is_set():
-                poll.left = True
-                return None
+        try:
+            while not poll.done.wait(_LOOK):
+                if interrupt.is_set() or self._clock.monotonic() >= ends:
+                    break
+        except BaseException:  # Ctrl-C, for one, which the caller may survive
+            if not self._leave(poll) and poll.found is not None:
+                self._give_back(poll.found)
+            raise
+        if self._leave(poll):
+            return None
         if poll.error is not None:
             raise poll.error
         return poll.found
+
+    def _leave(self, poll: _Poll[T]) -> bool:
+        """Leave a poll to its thread; returns False if it has ended by now."""
+        with self._lock:
+            poll.left = not poll.done.is_set()
+            return poll.left
 
     def close(self, timeout: float) -> bool:
         """Wait until no poll is under way, at most ``timeout`` seconds, and end the threads as they become free.
