@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import socket
 import ssl
@@ -25,6 +26,9 @@ from clouddirect_azure.bus_line import STALL, be_patient
 from clouddirect_azure.bus_names import Entity
 
 __all__ = ["Connector", "bounded_context"]
+
+# the SDK logs errors that are raised as well, and retried; a program that has set up no logging is not shown them
+logging.getLogger("azure.servicebus").addHandler(logging.NullHandler())
 
 #: Seconds that a single read or write may take while TLS and the connection are negotiated.
 NEGOTIATION = 20.0
@@ -127,9 +131,11 @@ class Connector:
             more["http_proxy"] = {"proxy_hostname": proxy.hostname, "proxy_port": proxy.port}
             if proxy.username:
                 more["http_proxy"] |= {"username": unquote(proxy.username), "password": unquote(proxy.password or "")}
+        websocket = options.transport == "websocket" or options.proxy is not None
         if options.endpoint is not None:
             more["custom_endpoint_address"] = f"sb://{options.endpoint}"
-        websocket = options.transport == "websocket" or options.proxy is not None
+        elif websocket and self._address.emulator:  # else the SDK ignores the port
+            more["custom_endpoint_address"] = f"sb://{self._address.host}"
         return ServiceBusClient(
             self._address.host,
             self._credential,

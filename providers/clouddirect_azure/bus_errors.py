@@ -23,6 +23,7 @@ from azure.servicebus.exceptions import (
     ServiceBusError,
     SessionLockLostError,
 )
+from websocket import WebSocketAddressException, WebSocketBadStatusException, WebSocketProxyException
 
 from clouddirect.errors import (
     AuthenticationError,
@@ -124,8 +125,18 @@ def _translate(chain: list[BaseException]) -> CloudDirectError:
             return LeaseLostError(_LOST, code="lock-lost")
         if isinstance(error, MessageSizeExceededError):
             return TooLargeError("the message is larger than the queue permits", code="message-size-exceeded")
-        if isinstance(error, socket.gaierror):
-            return UnavailableError("the namespace's host name cannot be resolved; check it and the network")
+        if isinstance(error, (socket.gaierror, WebSocketAddressException)):
+            return UnavailableError(
+                "the host name of the namespace, or of the proxy, cannot be resolved; check it and the network",
+                code="name",
+            )
+        if isinstance(error, WebSocketProxyException):
+            return _from_proxy(str(error))
+        if isinstance(error, WebSocketBadStatusException):
+            return UnavailableError(
+                "something on the way, a proxy or a firewall, answered in place of Service Bus, with status "
+                f"{error.status_code}", code=f"websocket-{error.status_code}",
+            )  # fmt: skip
         if isinstance(error, (OperationTimeoutError, builtins.TimeoutError)):
             return TimeoutError("Service Bus did not answer in time", code="timeout")
     for error in chain:
@@ -155,6 +166,21 @@ def _from_status(status: object) -> CloudDirectError:
             code=code,
         )
     return UnavailableError(f"Service Bus did not take the token (status {code})", code=code)
+
+
+def _from_proxy(text: str) -> CloudDirectError:
+    """What a proxy answers to CONNECT; ``text`` is that of websocket-client, which ends with the status."""
+    found = re.search(r"status: (\d{3})", text)
+    status = int(found.group(1)) if found else 0
+    code = f"proxy-{status}" if found else "proxy"
+    if status == 407:
+        return AuthenticationError(
+            "the proxy asks for a user and password, or refuses those of the option proxy", code=code
+        )
+    return UnavailableError(
+        f"the proxy did not connect ({code}); it must allow CONNECT to the namespace's host, port 443", code=code,
+        retryable=not 400 <= status < 500,
+    )  # fmt: skip
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -6,8 +6,9 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import BaseRequestHandler, ThreadingTCPServer
 from typing import Any
 
 import pytest
@@ -51,7 +52,7 @@ def _reached(server: ServiceBusServer, certificates: Certificates) -> dict[str, 
 
 
 def test_websocket_plain(bus: ServiceBusServer, bus_brokers: BrokerMaker) -> None:
-    broker = bus_brokers(transport="websocket", endpoint=f"127.0.0.1:{bus.port}")
+    broker = bus_brokers(transport="websocket")
     broker.send("q", Message(body=b"x"))
     assert [connection._wire._websocket is not None for connection in bus.connections] == [True]
     (delivery,) = broker.receive("q", wait=10)
@@ -97,6 +98,47 @@ def test_a_proxy_that_refuses_shows_no_password(secure: ServiceBusServer, bus_ce
             import traceback
 
             assert "wr0ngpass" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_proxy_that_refuses_says_so(
+    secure: ServiceBusServer, bus_certificates: Certificates, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with ConnectProxy(credentials="clinic:right") as proxy:
+        address = f"http://127.0.0.1:{proxy.port}"
+        with open_bus(secure, ONCE, proxy=address, **_reached(secure, bus_certificates)) as broker:
+            with pytest.raises(AuthenticationError, match="option proxy") as caught:
+                broker.send("q", Message(body=b"x"))
+            assert (caught.value.code, caught.value.retryable) == ("proxy-407", False)
+    assert "Traceback" not in capfd.readouterr().err  # of the SDK's log
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "retryable"),
+    [
+        ("403 Forbidden", "proxy-403", False),
+        ("503 Busy", "proxy-503", True),
+        ("200 Connected\r\n\r\nHTTP/1.1 404 Elsewhere", "websocket-404", True),
+    ],
+)
+def test_what_a_proxy_answers(bus: ServiceBusServer, bus_brokers: BrokerMaker, answer: str, code: str,
+                              retryable: bool) -> None:  # fmt: skip
+    """To CONNECT, or to what comes after it."""
+    with http_answer(f"HTTP/1.1 {answer}\r\nContent-Length: 0\r\n\r\n") as port:
+        broker = bus_brokers(ONCE, proxy=f"http://127.0.0.1:{port}")
+        with pytest.raises(UnavailableError) as caught:
+            broker.send("q", Message(body=b"x"))
+    assert (caught.value.code, caught.value.retryable) == (code, retryable)
+
+
+@pytest.mark.parametrize("options", [{}, {"transport": "websocket"}, {"proxy": "http://no.such.invalid:3128"}])
+def test_a_name_that_cannot_be_resolved_is_no_wrong_credential(
+    bus_brokers: BrokerMaker, options: dict[str, Any]
+) -> None:
+    """The SDK reports it as one over WebSocket, and a consumer would end for good while the network is away."""
+    string = "Endpoint=sb://no.such.invalid/;SharedAccessKeyName=name-of-a-key;SharedAccessKey=c2VjcmV0"
+    with pytest.raises(UnavailableError, match="cannot be resolved") as caught:
+        bus_brokers(ONCE, connection_string=string, **options).send("q", Message(body=b"x"))
+    assert caught.value.retryable
 
 
 def test_a_custom_endpoint_is_whom_the_certificate_is_for(tmp_path: Any) -> None:
@@ -152,6 +194,27 @@ def test_no_entra_credential_at_all(
         pytest.raises(AuthenticationError, match="Entra"),
     ):
         broker.send("q", Message(body=b"x"))
+
+
+@contextmanager
+def http_answer(answer: str) -> Iterator[int]:
+    """A port where this is answered to the first bytes of each connection."""
+
+    class Answer(BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(65536)
+            self.request.sendall(answer.encode())
+            self.request.settimeout(10)
+            with suppress(OSError):
+                while self.request.recv(65536):
+                    pass
+
+    with ThreadingTCPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join()
 
 
 @contextmanager
