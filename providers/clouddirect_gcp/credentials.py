@@ -21,6 +21,7 @@ __all__ = ["classify_credential_error", "open_credentials"]
 #: What all credentials of the cloud are scoped to; IAM roles, not scopes, say what they may do
 #: (https://cloud.google.com/docs/authentication#authorization-gcp).
 _CLOUD_PLATFORM = ("https://www.googleapis.com/auth/cloud-platform",)
+_DEFAULT_UNIVERSE = "googleapis.com"
 #: Seconds that an impersonated credential lasts; the longest without a change of the organisation's policy.
 _IMPERSONATION = 3600
 
@@ -138,6 +139,8 @@ def _default(options: GcpCredentialOptions, scopes: Sequence[str]) -> tuple[Cred
 
     try:
         credentials, project = google.auth.default(scopes=list(scopes))
+        if options.universe_domain != _DEFAULT_UNIVERSE:  # asking may take a request, so it is not done for everybody
+            _check_universe(credentials, options, "the default credential")
     except GoogleAuthError as error:  # federated workloads ask the service for their project
         translated = classify_credential_error(error)
         assert translated is not None
@@ -161,5 +164,5 @@ def _check_universe(credentials: Any, options: GcpCredentialOptions, field: str)
     if credentials.universe_domain != options.universe_domain:
         raise ConfigurationError(
             f"{field} is of the universe {credentials.universe_domain!r}, but universe_domain is "
-            f"{options.universe_domain!r}: set universe_domain to the key's"
+            f"{options.universe_domain!r}: set universe_domain to the credential's"
         )

@@ -87,6 +87,8 @@ _DROPPED = "Cloud Storage has nothing left of this upload; put again"
 
 # The JSON API says what was wrong with a checksum in its message alone.
 _CHECKSUM = re.compile(r"(crc32c|md5|hash|checksum).{0,200}match", re.IGNORECASE | re.DOTALL)
+# Nor does it answer with a page for people: that is a proxy's, and says nothing of the object.
+_PAGE = re.compile(r"<(!doctype\s+)?html", re.IGNORECASE)
 _TIMEOUTS = (builtins.TimeoutError, urllib3.exceptions.TimeoutError)
 _NO_TIMEOUT = urllib3.exceptions.NewConnectionError  # a refused connection, although it derives from one
 
@@ -193,6 +195,8 @@ def _kind(refusal: Refusal, about: About) -> type[CloudDirectError]:
 
 def _missing(refusal: Refusal, about: About) -> type[CloudDirectError]:
     """What a 404 says is missing: the JSON API gives one reason for everything and tells it in words."""
+    if _PAGE.match(refusal.message):
+        return UnavailableError
     if about == "upload":
         return PreconditionFailedError
     if about == "account":
@@ -207,7 +211,8 @@ def _explanation(body: bytes) -> tuple[str, str]:
     try:
         if body.lstrip().startswith(b"<"):
             root = ElementTree.fromstring(body)  # noqa: S314 - the service's own answer
-            return root.findtext("Code") or "", " ".join(filter(None, map(root.findtext, ("Message", "Details"))))
+            if root.tag == "Error":
+                return root.findtext("Code") or "", " ".join(filter(None, map(root.findtext, ("Message", "Details"))))
         error = json.loads(body)["error"]
         reasons = [str(one.get("reason") or "") for one in error.get("errors") or []]
         return (reasons or [""])[0], str(error.get("message") or "")

@@ -11,8 +11,11 @@ import threading
 from collections.abc import Mapping
 from xml.etree import ElementTree
 
-from clouddirect.errors import TooLargeError, UnavailableError
+import requests
+
+from clouddirect.errors import TooLargeError
 from clouddirect.storage import Part, PutRequest, StoredFile, Upload
+from clouddirect_gcp.gcs_answers import header_of, not_understood
 from clouddirect_gcp.gcs_objects import ALGORITHM, Crc32c, encode_metadata, file_of_headers, hash_header
 from clouddirect_gcp.gcs_resumable import verified
 from clouddirect_gcp.gcs_wire import Wire
@@ -43,7 +46,7 @@ class MultipartUpload(Upload):
         self._lock = threading.Lock()
         self._parts: dict[int, str] = {}
         response = wire.send("POST", self._url, about="bucket", timeout=timeout, query={"uploads": ""}, headers=headers)
-        self._id = _text(response.content, "UploadId")
+        self._id = _text(response, "UploadId")
 
     def write_part(self, part: Part, timeout: float) -> None:
         number = part.index + 1
@@ -55,15 +58,16 @@ class MultipartUpload(Upload):
             "PUT", self._url, about="upload", timeout=timeout, query={"partNumber": str(number), "uploadId": self._id},
             headers={"X-Goog-Hash": hash_header(hasher.digest().hex())}, body=part.open,
         )  # fmt: skip
+        etag = header_of(response, "ETag")
         with self._lock:
-            self._parts[number] = response.headers["ETag"]
+            self._parts[number] = etag
 
     def commit(self, size: int, digest: str | None, last: Part | None, timeout: float) -> StoredFile:
         response = self._wire.send(
             "POST", self._url, about="upload", timeout=timeout, query={"uploadId": self._id},
             headers={"Content-Type": "application/xml"}, body=_list_of(self._parts),
         )  # fmt: skip
-        _text(response.content, "ETag")  # an answer may begin as a success and end as a failure
+        _text(response, "ETag")  # an answer may begin as a success and end as a failure
         told = file_of_headers(self._request.key, size, response.headers)
         stored = StoredFile(
             key=self._request.key, size=size, content_type=self._request.content_type, metadata=self._request.metadata,
@@ -87,12 +91,12 @@ def _list_of(parts: Mapping[int, str]) -> bytes:
     return ElementTree.tostring(root)
 
 
-def _text(body: bytes, name: str) -> str:
+def _text(response: requests.Response, name: str) -> str:
     """The text of an element, whatever its namespace."""
     try:
-        found = ElementTree.fromstring(body).findtext(f"{{*}}{name}")  # noqa: S314 - the service's own answer
+        found = ElementTree.fromstring(response.content).findtext(f"{{*}}{name}")  # noqa: S314 - the service's own answer
     except ElementTree.ParseError:
         found = None
     if not found:
-        raise UnavailableError(f"Cloud Storage answered without {name}")
+        raise not_understood(response, f"the element {name}")
     return found

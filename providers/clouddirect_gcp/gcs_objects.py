@@ -21,14 +21,16 @@ from clouddirect.storage import PutRequest, StoredFile
 from clouddirect.storage.digests import Data
 
 __all__ = [
-    "ALGORITHM", "Crc32c", "FIELDS", "encode_metadata", "file_of_headers", "file_of_resource", "hash_header",
-    "resource_of", "to_base64",
+    "ALGORITHM", "Crc32c", "FIELDS", "REQUIRED", "encode_metadata", "file_of_headers", "file_of_resource",
+    "hash_header", "resource_of", "to_base64",
 ]  # fmt: skip
 
 #: The digest that Cloud Storage has of every object.
 ALGORITHM = "crc32c"
 #: The fields of an object resource that we read.
 FIELDS = "name,size,generation,timeCreated,contentType,metadata,crc32c"
+#: Those without which it is none.
+REQUIRED = ("name", "size")
 
 # Names and values of custom metadata together (https://cloud.google.com/storage/quotas#objects).
 _MAX_METADATA = 8 * 1024

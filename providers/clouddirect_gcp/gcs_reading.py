@@ -14,6 +14,7 @@ import requests
 
 from clouddirect.errors import ChangedError, NotFoundError, UnavailableError
 from clouddirect.storage import RangeRead
+from clouddirect_gcp.gcs_answers import not_understood
 from clouddirect_gcp.gcs_objects import file_of_headers
 from clouddirect_gcp.gcs_wire import Wire
 
@@ -52,6 +53,9 @@ def read_range(
         response.close()
         return None
     size = _size(response, offset)
+    if "x-goog-generation" not in response.headers:
+        response.close()
+        raise not_understood(response, "the header x-goog-generation")
     return RangeRead(file=file_of_headers(key, size, response.headers), chunks=_chunks(response), close=response.close)
 
 

@@ -16,7 +16,8 @@ import requests
 
 from clouddirect.errors import IntegrityError, UnavailableError
 from clouddirect.storage import Part, PutRequest, StoredFile, Upload
-from clouddirect_gcp.gcs_objects import FIELDS, file_of_resource, hash_header, resource_of
+from clouddirect_gcp.gcs_answers import header_of, json_of
+from clouddirect_gcp.gcs_objects import FIELDS, REQUIRED, file_of_resource, hash_header, resource_of
 from clouddirect_gcp.gcs_wire import Body, Wire
 
 __all__ = ["CHUNK", "ResumableUpload", "verified"]
@@ -48,7 +49,7 @@ class ResumableUpload(Upload):
         )  # fmt: skip
         self._wire = wire
         self._if_absent = request.if_absent
-        self._session = wire.session(response.headers["Location"])
+        self._session = wire.session(header_of(response, "Location"))
         self._stored: StoredFile | None = None
 
     def write_part(self, part: Part, timeout: float) -> None:
@@ -67,7 +68,7 @@ class ResumableUpload(Upload):
         response = self._put("bytes */*", b"", timeout, (_INCOMPLETE, 200, 201))
         if response.status_code == _INCOMPLETE:
             return _arrived(response)
-        self._stored = file_of_resource(response.json())  # the commit, whose answer was lost
+        self._stored = file_of_resource(json_of(response, *REQUIRED))  # the commit, whose answer was lost
         return self._stored.size
 
     def commit(self, size: int, digest: str | None, last: Part | None, timeout: float) -> StoredFile:
@@ -84,7 +85,7 @@ class ResumableUpload(Upload):
                 raise
             if response.status_code == _INCOMPLETE:
                 raise UnavailableError(f"Cloud Storage holds only {_arrived(response):,} of {size:,} bytes so far")
-            self._stored = file_of_resource(response.json())
+            self._stored = file_of_resource(json_of(response, *REQUIRED))
         return verified(self._stored, size, digest)
 
     def abort(self, timeout: float) -> None:

@@ -14,13 +14,23 @@ from typing import Any, Literal
 from google.auth.credentials import Signing
 
 from clouddirect.errors import UnsupportedError
+from clouddirect_gcp.gcs_answers import json_of
 from clouddirect_gcp.gcs_wire import Wire
 from clouddirect_gcp.store_options import GcpStoreOptions
 
-__all__ = ["MAX_SECONDS", "can_sign", "signed_url"]
+__all__ = ["MAX_SECONDS", "can_sign", "signed_url", "signing_wire"]
 
 #: Longest validity of a V4 signature.
 MAX_SECONDS = 7 * 86_400.0
+
+
+def signing_wire(wire: Wire, options: GcpStoreOptions) -> Wire:
+    """Return what signing is asked for over: ``wire``, unless the account that is acted as signs."""
+    account = options.signing_account or options.impersonate
+    if account is None or account != options.impersonate:
+        return wire
+    # who may act as the account may sign for it, too; the account itself need not be allowed to
+    return Wire(options.model_copy(update={"impersonate": None, "impersonate_through": ()}), 1)
 
 
 def can_sign(options: GcpStoreOptions) -> bool:
@@ -31,9 +41,15 @@ def can_sign(options: GcpStoreOptions) -> bool:
 
 
 def signed_url(
-    wire: Wire, options: GcpStoreOptions, key: str, method: Literal["GET", "PUT"], expires: float, timeout: float
+    wire: Wire,
+    signing: Wire,
+    options: GcpStoreOptions,
+    key: str,
+    method: Literal["GET", "PUT"],
+    expires: float,
+    timeout: float,
 ) -> str:
-    """Return a URL that lets its holder do one thing to one object.
+    """Return a URL that lets its holder do one thing to one object. ``signing`` is of `signing_wire`.
 
     Raises:
         UnsupportedError: the credential has no private key, and no account is named to sign in its place.
@@ -41,15 +57,15 @@ def signed_url(
     blob = wire.client.bucket(options.container).blob(key)
     url: str = blob.generate_signed_url(
         version="v4", expiration=timedelta(seconds=max(1, int(expires))), method=method,
-        api_access_endpoint=wire.endpoint, credentials=_signer(wire, options, timeout),
+        api_access_endpoint=wire.endpoint, credentials=_signer(wire, signing, options, timeout),
     )  # fmt: skip
     return url
 
 
-def _signer(wire: Wire, options: GcpStoreOptions, timeout: float) -> Any:
+def _signer(wire: Wire, signing: Wire, options: GcpStoreOptions, timeout: float) -> Any:
     account = options.signing_account or options.impersonate
     if account is not None:
-        return _IamSigner(wire, options, account, timeout)
+        return _IamSigner(signing, options, account, timeout)
     if isinstance(wire.credentials, Signing):
         return wire.credentials
     raise UnsupportedError(
@@ -68,8 +84,6 @@ class _IamSigner(Signing):
         self._account = account
         self._delegates: list[str] = []
         if account == options.impersonate:
-            # who may act as the account may sign for it, too; the account itself need not be allowed to
-            self._wire = Wire(options.model_copy(update={"impersonate": None, "impersonate_through": ()}), 1)
             self._delegates = [f"projects/-/serviceAccounts/{one}" for one in options.impersonate_through]
         base = options.iam_endpoint or f"https://iamcredentials.{options.universe_domain}"
         self._url = f"{base.rstrip('/')}/v1/projects/-/serviceAccounts/{account}:signBlob"
@@ -80,7 +94,7 @@ class _IamSigner(Signing):
             "POST", self._url, about="account", timeout=self._timeout, body=json.dumps(payload).encode(),
             headers={"Content-Type": "application/json"},
         )  # fmt: skip
-        return base64.b64decode(response.json()["signedBlob"])
+        return base64.b64decode(json_of(response, "signedBlob")["signedBlob"])
 
     @property
     def signer_email(self) -> str:

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from clouddirect.storage import Part, PutRequest, StoredFile
-from clouddirect_gcp.gcs_objects import ALGORITHM, FIELDS, file_of_resource, resource_of, to_base64
+from clouddirect_gcp.gcs_answers import json_of
+from clouddirect_gcp.gcs_objects import ALGORITHM, FIELDS, REQUIRED, file_of_resource, resource_of, to_base64
 from clouddirect_gcp.gcs_resumable import verified
 from clouddirect_gcp.gcs_wire import Wire
 
@@ -43,7 +44,7 @@ def put_whole(
         headers={"Content-Type": f'multipart/related; boundary="{boundary}"'},
         body=lambda: cast(BinaryIO, _Joined(io.BytesIO(head), content.open(), io.BytesIO(tail))),
     )  # fmt: skip
-    return verified(file_of_resource(response.json()), len(content), digest)
+    return verified(file_of_resource(json_of(response, *REQUIRED)), len(content), digest)
 
 
 class _Joined(io.RawIOBase):

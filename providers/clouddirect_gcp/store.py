@@ -29,12 +29,13 @@ from clouddirect.storage import (
 )
 from clouddirect.storage.upload import part_size
 from clouddirect_gcp.credentials import classify_credential_error
+from clouddirect_gcp.gcs_answers import json_of, not_understood
 from clouddirect_gcp.gcs_errors import broken_line
 from clouddirect_gcp.gcs_multipart import MAX_PARTS, MIN_PART, MultipartUpload
-from clouddirect_gcp.gcs_objects import ALGORITHM, FIELDS, Crc32c, encode_metadata, file_of_resource
+from clouddirect_gcp.gcs_objects import ALGORITHM, FIELDS, REQUIRED, Crc32c, encode_metadata, file_of_resource
 from clouddirect_gcp.gcs_reading import read_range
 from clouddirect_gcp.gcs_resumable import CHUNK, ResumableUpload
-from clouddirect_gcp.gcs_signing import MAX_SECONDS, can_sign, signed_url
+from clouddirect_gcp.gcs_signing import MAX_SECONDS, can_sign, signed_url, signing_wire
 from clouddirect_gcp.gcs_whole import put_whole
 from clouddirect_gcp.gcs_wire import Wire
 from clouddirect_gcp.store_options import GcpStoreOptions
@@ -63,6 +64,7 @@ class GcpStore(FileStore):
         super().__init__(runtime)
         self._options = options
         self._wire = Wire(options, self.concurrency)
+        self._signing = signing_wire(self._wire, options)
         self._can = StoreCapabilities(
             max_object_bytes=5 << 40,
             max_whole_bytes=8 * _MIB,
@@ -96,7 +98,7 @@ class GcpStore(FileStore):
         response = self._wire.send(
             "GET", self._wire.objects(key), about="object", timeout=timeout, query={"fields": FIELDS}
         )
-        return file_of_resource(response.json())
+        return file_of_resource(json_of(response, *REQUIRED))
 
     def _read(self, key: str, offset: int, length: int | None, version: str | None, timeout: float) -> RangeRead:
         if length != 0:
@@ -110,17 +112,21 @@ class GcpStore(FileStore):
         wanted = {"prefix": prefix, "delimiter": delimiter, "pageToken": page}
         query.update({name: str(value) for name, value in wanted.items() if value})
         response = self._wire.send("GET", self._wire.objects(), about="bucket", timeout=timeout, query=query)
-        found = response.json()
+        found = json_of(response)
         entries: list[StoredFile | StoredPrefix] = [file_of_resource(one) for one in found.get("items", ())]
         entries += [StoredPrefix(one) for one in found.get("prefixes", ())]
         return ListPage(sorted(entries, key=_place), found.get("nextPageToken") or None)
 
     def _delete(self, key: str, timeout: float) -> None:
-        self._wire.send("DELETE", self._wire.objects(key), about="object", timeout=timeout, expected=(204, 200))
+        response = self._wire.send(
+            "DELETE", self._wire.objects(key), about="object", timeout=timeout, expected=(204, 200)
+        )
+        if response.content.strip():
+            raise not_understood(response, "the emptiness of a deletion's")
 
     def _presign(self, key: str, method: Literal["GET", "PUT"], expires: float) -> PresignedUrl:
         began = self.runtime.clock.now()
-        url = signed_url(self._wire, self._options, key, method, expires, self.runtime.stall_timeout)
+        url = signed_url(self._wire, self._signing, self._options, key, method, expires, self.runtime.stall_timeout)
         return PresignedUrl(url=url, method=method, expires_at=began + timedelta(seconds=expires))
 
     def _check(self, access: StoreAccess, timeout: float) -> CheckResult:
@@ -129,7 +135,7 @@ class GcpStore(FileStore):
             "GET", f"{self._wire.objects().removesuffix('/o')}/iam/testPermissions", about="bucket", timeout=timeout,
             query={"permissions": list(asked)},
         )  # fmt: skip
-        granted = response.json().get("permissions", ())
+        granted = json_of(response).get("permissions", ())
         needed, useful = asked
         if needed not in granted:
             raise PermissionDeniedError(f"the credential lacks {needed} on the bucket; grant it a role that has it")
@@ -147,6 +153,7 @@ class GcpStore(FileStore):
 
     def _close(self) -> None:
         self._wire.close()
+        self._signing.close()
 
     # -- inside ---------------------------------------------------------------------------------------------
 

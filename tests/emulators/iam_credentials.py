@@ -71,6 +71,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"  # connections stay open
     server: _Server
 
     def do_POST(self) -> None:

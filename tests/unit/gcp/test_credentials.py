@@ -202,6 +202,19 @@ def test_a_key_of_another_universe(key: dict[str, str]) -> None:
     assert open_credentials(fitting)[0].universe_domain == "sovereign.example"
 
 
+def test_a_default_credential_of_another_universe(
+    key: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token of one cloud is not handed to another."""
+    path = tmp_path / "default.json"
+    path.write_text(json.dumps(key), encoding="utf-8")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
+    error = _fails(lambda: open_credentials(GcpCredentialOptions(universe_domain="sovereign.example")))
+    assert isinstance(error, ConfigurationError)
+    assert "universe_domain" in str(error)
+    assert open_credentials(GcpCredentialOptions())[1] == "clinic"
+
+
 @pytest.mark.parametrize("status", [400, 401, 403])
 def test_a_token_that_cannot_be_renewed(
     pubsub: PubSub, issuer: HttpLine, workload: Callable[[str], None], status: int

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
 
+import psutil
 import pytest
 import requests
 
@@ -81,6 +82,21 @@ def test_by_iam_for_an_impersonated_account(iam: IamCredentials) -> None:
     assert authorization == "Bearer given"
     assert body["delegates"] == [f"projects/-/serviceAccounts/{through}"]
     assert parts(signed.url)[1]["X-Goog-Credential"].startswith(f"{ACCOUNT}/")
+
+
+def test_one_connection_signs_all_and_is_closed(iam: IamCredentials) -> None:
+    """What is opened to have an impersonated account sign is opened once, and goes with the store."""
+    port = int(iam.url.rpartition(":")[2])
+
+    def connections() -> int:
+        every = psutil.Process().net_connections("tcp")
+        return sum(bool(one.raddr) and one.raddr.port == port and one.status == "ESTABLISHED" for one in every)
+
+    with open_store(access_token="given", impersonate=ACCOUNT, iam_endpoint=iam.url) as store:
+        for _ in range(3):
+            store.presign("key")
+        assert connections() == 1
+    assert connections() == 0
 
 
 @pytest.mark.parametrize(("status", "kind"), [(403, PermissionDeniedError), (404, ConfigurationError)])
