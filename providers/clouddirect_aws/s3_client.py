@@ -103,19 +103,27 @@ class S3Client:
         self._session.close()
 
     def _open(self) -> Any:
+        sdk = self._client_for(self._options.endpoint_url)
+        told = sdk.meta.endpoint_url
+        if self._options.endpoint_url is None and not _is_aws(told):
+            sdk = self._client_for(told)  # the environment or the profile has named a server that is not AWS's own
+        sdk.meta.events.register_last("before-call.s3", self._before_call)
+        return sdk
+
+    def _client_for(self, endpoint_url: str | None) -> Any:
         options = self._options
-        sdk = self._session.client(
+        signs = options.checksum == "off" or (endpoint_url or "").startswith("http://")
+        return self._session.client(
             "s3",
+            endpoint_url=endpoint_url,
             connect_timeout=max(options.connect_timeout, self._stall_timeout),
             max_pool_connections=max(options.pool_size, self._connections),
             signature_version="s3v4",
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
-            s3={"addressing_style": _addressing(options), "payload_signing_enabled": _signs_bodies(options)},
+            # a body is signed, by its SHA-256, where neither TLS nor a checksum protects it
+            s3={"addressing_style": _addressing(options, endpoint_url), "payload_signing_enabled": signs},
         )
-        events = sdk.meta.events
-        events.register_last("before-call.s3", self._before_call)
-        return sdk
 
     def _before_call(self, model: Any, params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
         """Adjust one of our requests before it is signed; requests through ``native`` are left alone."""
@@ -162,12 +170,7 @@ def _is_aws(url: str | None) -> bool:
     return any(host == name or host.endswith(f".{name}") for name in ("amazonaws.com", "amazonaws.com.cn"))
 
 
-def _addressing(options: AwsStoreOptions) -> str:
+def _addressing(options: AwsStoreOptions, endpoint_url: str | None) -> str:
     if options.addressing != "auto":
         return options.addressing
-    return "virtual" if _is_aws(options.endpoint_url) else "path"
-
-
-def _signs_bodies(options: AwsStoreOptions) -> bool:
-    """Whether the signature covers a SHA-256 of each body: where neither TLS nor a checksum protects it."""
-    return options.checksum == "off" or (options.endpoint_url or "").startswith("http://")
+    return "virtual" if _is_aws(endpoint_url) else "path"

@@ -21,7 +21,7 @@ class AwsStoreOptions(SessionOptions):
             ``required``: a ``put`` that the service does not confirm fails. ``off``: no checksum is sent or asked for,
             for servers that refuse the headers; the signature then covers a SHA-256 of each body instead.
         addressing: ``virtual`` puts the bucket into the host's name, ``path`` into the path; ``auto`` is ``path``
-            where ``endpoint_url`` names a server that is not AWS's own.
+            where the endpoint is not one of AWS's own.
         storage_class: the storage class of what is put, such as ``STANDARD_IA``; None for the bucket's usual one.
         kms_key_id: id or ARN of the KMS key to encrypt with; None for the bucket's own encryption.
     """

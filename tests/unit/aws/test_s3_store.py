@@ -56,6 +56,15 @@ def test_the_region_comes_from_the_options_or_the_environment(s3: Rig, monkeypat
         assert f"/{expected}/s3/" in s3.line.seen[-1].headers["authorization"]
 
 
+def test_an_endpoint_of_the_environment_is_one_as_of_the_options(s3: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that AWS_ENDPOINT_URL names has the bucket in the path, too, and is sent signed bodies over HTTP."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.line.url.replace("127.0.0.1", "localhost"))
+    store = s3.store(endpoint_url=None)
+    store.put("key", b"content")
+    assert store.presign("key").url.startswith(f"http://localhost:{s3.line.port}/{BUCKET}/key?")
+    assert len(s3.line.seen[-1].headers["x-amz-content-sha256"]) == 64
+
+
 def test_signed_urls_are_of_version_4_and_a_week_at_most() -> None:
     """Seven days are what S3 honours; seconds are whole, rounded up."""
     with AwsStore(AwsStoreOptions(**ON_AWS)) as store:
