@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
 from typing import Any, NamedTuple
 
 from clouddirect import Message
@@ -11,15 +14,13 @@ from clouddirect.errors import AuthenticationError, PermissionDeniedError
 from clouddirect.messaging import BrokerRuntime
 from clouddirect.plugins import open_broker_with, open_store_with
 from clouddirect.settings import ENDPOINTS, STORES, Settings, resolve_options
-from clouddirect.storage import StoreRuntime
+from clouddirect.storage import FileStore, StoreRuntime
 from emulators.clouds import QUEUES
 
-__all__ = ["KEY", "Right", "held", "needed", "tried"]
+__all__ = ["KEY", "Right", "held", "needed"]
 
-#: An object that is there in every container whose content is asked for.
+#: An object that is there in the container of shared images.
 KEY = "there.jpg"
-#: What can be tried with a store; the object is put before it is read, and deleted last.
-_STORE_ACTIONS = ("put", "get", "list", "delete")
 
 
 class Right(NamedTuple):
@@ -30,18 +31,18 @@ class Right(NamedTuple):
     resource: str
 
 
-def needed(settings: Settings) -> set[Right]:
-    """What the client needs: one side of each queue and of each store."""
-    found = {Right(name, QUEUES[name], name) for name in ENDPOINTS if getattr(settings.endpoints, name)}
-    if settings.stores.images:
-        found.add(Right("images", "put", "images"))
-    if settings.stores.shared_images:
-        found |= {Right("shared_images", action, "shared_images") for action in ("get", "list")}
-    return found
+def needed() -> set[Right]:
+    """What a client needs: one side of each queue and of each store."""
+    queues = {Right(name, side, name) for name, side in QUEUES.items()}
+    return queues | {
+        Right("images", "put", "images"),
+        Right("shared_images", "get", "shared_images"),
+        Right("shared_images", "list", "shared_images"),
+    }
 
 
-def held(settings: Settings) -> set[Right]:
-    """Try everything with every credential, and return what was not refused.
+def held(settings: Settings) -> tuple[set[Right], set[Right]]:
+    """Try everything with every credential; return what was not refused, and all that was tried.
 
     Left out is what a provider cannot express: ``local`` tells no queue or container of one path from another, and no
     writing from deleting.
@@ -49,12 +50,10 @@ def held(settings: Settings) -> set[Right]:
     Raises:
         CloudDirectError: something else stood in the way than missing rights, so that nothing is known.
     """
-    return {right for right, attempt in _attempts(settings) if _permitted(attempt)}
-
-
-def tried(settings: Settings) -> set[Right]:
-    """All that `held` tries."""
-    return {right for right, _ in _attempts(settings)}
+    with ExitStack() as opened, ThreadPoolExecutor(16) as pool:
+        attempts = _with_queues(settings, opened) | _with_stores(settings, opened)
+        outcomes = pool.map(_permitted, attempts.values())
+        return {right for right, permitted in zip(attempts, outcomes, strict=True) if permitted}, set(attempts)
 
 
 def _permitted(attempt: Callable[[], object]) -> bool:
@@ -65,41 +64,38 @@ def _permitted(attempt: Callable[[], object]) -> bool:
     return True
 
 
-def _attempts(settings: Settings) -> Iterator[tuple[Right, Callable[[], object]]]:
-    yield from _with_queues(settings)
-    yield from _with_stores(settings)
-
-
-def _with_queues(settings: Settings) -> Iterator[tuple[Right, Callable[[], object]]]:
-    places = {name: found for name in ENDPOINTS if (found := getattr(settings.endpoints, name)) is not None}
+def _with_queues(settings: Settings, opened: ExitStack) -> dict[Right, Callable[[], object]]:
+    places = {name: settings.endpoints.require(name) for name in ENDPOINTS}
+    attempts: dict[Right, Callable[[], object]] = {}
     for name, own in places.items():
         options = _freed(resolve_options(f"endpoints.{name}", own.options))
-        with open_broker_with(own.provider, options, BrokerRuntime()) as broker:
-            for other, place in places.items():
-                if place.provider != own.provider or (own.provider == "local" and other != name):
-                    continue
-                queue = place.queue
-                yield Right(name, "receive", other), lambda: broker.receive(queue)  # noqa: B023 - called at once
-                yield Right(name, "send", other), lambda: broker.send(queue, Message(body=b"{}"))  # noqa: B023
+        broker = opened.enter_context(open_broker_with(own.provider, options, BrokerRuntime()))
+        for other, place in places.items():
+            if place.provider == own.provider and (own.provider != "local" or other == name):
+                attempts[Right(name, "receive", other)] = partial(broker.receive, place.queue)
+                attempts[Right(name, "send", other)] = partial(broker.send, place.queue, Message(body=b"{}"))
+    return attempts
 
 
-def _with_stores(settings: Settings) -> Iterator[tuple[Right, Callable[[], object]]]:
-    places = {name: found for name in STORES if (found := getattr(settings.stores, name)) is not None}
+def _with_stores(settings: Settings, opened: ExitStack) -> dict[Right, Callable[[], object]]:
+    places = {name: settings.stores.require(name) for name in STORES}
+    attempts: dict[Right, Callable[[], object]] = {}
     for name, own in places.items():
         for other, place in places.items():
-            if place.provider != own.provider or (own.provider == "local" and other != name):
-                continue
-            options = resolve_options(f"stores.{name}", own.options) | {"container": place.container}
-            with open_store_with(own.provider, options, StoreRuntime()) as store:
-                calls: dict[str, Callable[[], Any]] = {
-                    "put": lambda: store.put(KEY, b"more"),
-                    "get": lambda: store.get(KEY),
-                    "list": lambda: list(store.list()),
-                    "delete": lambda: store.delete(KEY),
-                }
-                for action in _STORE_ACTIONS:
-                    if own.provider != "local" or (name, action) != ("images", "delete"):
-                        yield Right(name, action, other), calls[action]
+            if place.provider == own.provider and (own.provider != "local" or other == name):
+                options = resolve_options(f"stores.{name}", own.options) | {"container": place.container}
+                store = opened.enter_context(open_store_with(own.provider, options, StoreRuntime()))
+                attempts[Right(name, "put", other)] = partial(store.put, "new.jpg", b"new")
+                attempts[Right(name, "get", other)] = partial(store.get, KEY)
+                attempts[Right(name, "list", other)] = partial(_list, store)
+                if own.provider != "local" or name == "shared_images":
+                    attempts[Right(name, "delete", other)] = partial(store.delete, KEY)
+    return attempts
+
+
+def _list(store: FileStore) -> None:
+    for _ in store.list():
+        return
 
 
 def _freed(options: dict[str, Any]) -> dict[str, Any]:

@@ -36,8 +36,8 @@ IMAGE_FIRST, ORDER_FIRST, CHANGED, CANCELLED = "ORD-1", "ORD-2", "ORD-3", "ORD-4
 EYES = ("OD", "OS")
 #: The grading that the program submits for each order.
 GRADED_AS = {
-    "od": EyeSideGrading(gradable=True, findings=[Finding(finding="Suspected Vein Occlusion")]),
-    "os": EyeSideGrading(gradable=False, ungradable_reasons=["Small Pupil"]),
+    "OD": EyeSideGrading(gradable=True, findings=[Finding(finding="Suspected Vein Occlusion")]),
+    "OS": EyeSideGrading(gradable=False, ungradable_reasons=["Small Pupil"]),
 }
 
 #: Seconds to wait for anything that should come.
@@ -89,7 +89,7 @@ def whole_workflow(config: Path, directory: Path, pictures: Mapping[str, bytes])
 
         for local_id in (IMAGE_FIRST, ORDER_FIRST, CHANGED):
             received.event(local_id, "ReadyForGradingEvent")
-            client.submit_grading(GradingSubmission(local_id=local_id, **GRADED_AS))
+            client.submit_grading(GradingSubmission(local_id=local_id, od=GRADED_AS["OD"], os=GRADED_AS["OS"]))
         received.event(CANCELLED, "OrderCancelled")
         for local_id in (IMAGE_FIRST, ORDER_FIRST, CHANGED):
             received.event(local_id, "OrderGradedEvent")  # from another queue than the result: either may be first
