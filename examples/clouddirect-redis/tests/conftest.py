@@ -8,12 +8,12 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 import redis
-from redis.backoff import ConstantBackoff
-from redis.retry import Retry
 
 
 @pytest.fixture(scope="session")
@@ -30,8 +30,7 @@ def redis_url() -> Iterator[str]:
         command = [_program(), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
         server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         try:
-            with redis.Redis(port=port, retry=Retry(ConstantBackoff(0.1), 100)) as client:
-                client.ping()
+            _wait_for(port, server)
             yield f"redis://127.0.0.1:{port}/0"
         finally:
             server.terminate()
@@ -43,6 +42,19 @@ def admin(redis_url: str) -> Iterator[redis.Redis]:
     """A client that may do everything."""
     with redis.Redis.from_url(redis_url) as client:
         yield client
+
+
+def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
+    ends = time.monotonic() + 60
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            assert server.poll() is None, "the Redis that was started has ended; is its port taken?"
+            assert time.monotonic() < ends, "the Redis that was started does not listen"
+            threading.Event().wait(0.05)
+        else:
+            return
 
 
 def _program() -> str:

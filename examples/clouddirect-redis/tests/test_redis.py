@@ -67,6 +67,27 @@ def test_an_entry_trimmed_while_it_was_pending_is_no_obstacle(
         assert time.monotonic() < ends
 
 
+def test_waiting_is_no_timeout(redis_url: str, queue: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where `call_timeout` is shorter than a look at the stream would last, the look is shorter."""
+    monkeypatch.setattr("clouddirect_redis.broker._LOOK_UP", 60.0)
+    with RedisBroker(redis_url, runtime=BrokerRuntime(retry=ONCE, call_timeout=2.0)) as broker:
+        assert broker.receive(queue, wait=2.5) == []
+
+
+def test_closing_ends_a_wait(admin: redis.Redis, redis_url: str, queue: str) -> None:
+    broker, got = RedisBroker(redis_url), list[object]()
+    waiting = threading.Thread(target=lambda: got.append(broker.receive(queue, wait=60)))
+    waiting.start()
+    ends = time.monotonic() + 30
+    while not any(client["cmd"] == "xread" for client in admin.client_list()):
+        assert time.monotonic() < ends
+    begun = time.monotonic()
+    broker.close()
+    waiting.join(30)
+    assert got == [[]]
+    assert time.monotonic() - begun < 10  # one wait of Redis alone would last 20 s
+
+
 def test_settled_entries_take_no_room(admin: redis.Redis, broker: RedisBroker, queue: str) -> None:
     broker.send_many(queue, [Message(body=b"x") for _ in range(50)])
     assert all(result.ok for result in broker.ack_many(broker.receive(queue, 50)))

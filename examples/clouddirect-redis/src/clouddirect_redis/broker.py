@@ -130,6 +130,7 @@ class RedisBroker(MessageBroker):
     ) -> list[RawDelivery]:
         seconds = lease or self._lease
         ends = time.monotonic() + wait
+        at_most = min(_LOOK_UP, self.runtime.call_timeout / 2)  # the connection gives up after call_timeout
         while True:
             taken = self._run(TAKE, [queue], [self._group, LONGEST, max_messages, _idle(seconds)])
             if isinstance(taken, list):
@@ -138,7 +139,7 @@ class RedisBroker(MessageBroker):
             if left <= 0 or interrupt.is_set():
                 return []
             # Looks on, and takes nothing: a message is taken by the script alone, with its lease.
-            self._client.xread({queue: taken}, count=1, block=max(1, int(min(left, _LOOK_UP) * 1000)))
+            self._client.xread({queue: taken}, count=1, block=max(1, int(min(left, at_most) * 1000)))
 
     def _delivery(self, entry: tuple[bytes, list[bytes]], count: int, seconds: float) -> RawDelivery:
         entry_id, fields = entry
