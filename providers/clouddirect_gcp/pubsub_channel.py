@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from time import monotonic
 from typing import Any
@@ -60,7 +62,7 @@ class PubSubChannel:
         #: Host and port that are connected to.
         self.target = emulator or _with_port(options.endpoint or f"pubsub.{options.universe_domain}")
         self._lock = threading.Lock()
-        self._connecting = threading.Lock()
+        self._connecting: set[threading.Event] = set()  # of those who wait for a connection
         self._channel: grpc.Channel | None = None
         self._identity: Identity | None = None
         self._process: int | None = None  # that opened the channel
@@ -79,7 +81,8 @@ class PubSubChannel:
         """
         ends = monotonic() + timeout
         method, metadata = self._prepared(rpc, request, timeout)
-        return method(request, timeout=max(0.001, ends - monotonic()), metadata=metadata)
+        with self._unless_closed():
+            return method(request, timeout=max(0.001, ends - monotonic()), metadata=metadata)
 
     def translated(self, rpc: Rpc, request: Any, timeout: float) -> Any:
         """Like `call`, with `CloudDirectError` in place of ``grpc.RpcError``."""
@@ -91,7 +94,8 @@ class PubSubChannel:
     def begin(self, rpc: Rpc, request: Any, timeout: float) -> Any:
         """Begin one call and return its future. ``timeout`` counts from when there is a connection and a token."""
         method, metadata = self._prepared(rpc, request, self._options.connect_timeout)
-        return method.future(request, timeout=timeout, metadata=metadata)
+        with self._unless_closed():
+            return method.future(request, timeout=timeout, metadata=metadata)
 
     def identity(self) -> Identity:
         """Return the credential, opened on first use."""
@@ -123,6 +127,8 @@ class PubSubChannel:
         with self._lock:
             self._closed = True
             channel, self._channel = self._channel, None
+            for known in self._connecting:
+                known.set()
         if channel is not None:
             channel.close()
 
@@ -139,7 +145,8 @@ class PubSubChannel:
         headers = self.identity().headers(timeout)
         channel = self._opened()
         if not self._connected:
-            self._connect(channel, min(timeout, self._options.connect_timeout))
+            with self._unless_closed():
+                self._connect(channel, min(timeout, self._options.connect_timeout))
         method = self._methods.get(rpc.path)
         if method is None:
             method = channel.unary_unary(rpc.path, type(request).SerializeToString, rpc.answer.FromString)
@@ -150,7 +157,7 @@ class PubSubChannel:
     def _opened(self) -> grpc.Channel:
         with self._lock:
             if self._closed:
-                raise ClosedError("the connection to Pub/Sub has been closed")
+                raise _closed()
             if self._channel is None:
                 self._process = os.getpid()
                 self._channel = self._open()
@@ -169,27 +176,44 @@ class PubSubChannel:
 
         A failed one is left to the call that follows, which fails at once and says why.
         """
-        with self._connecting:
-            if self._connected:
-                return
-            known, last = threading.Event(), grpc.ChannelConnectivity.IDLE
+        known, last = threading.Event(), grpc.ChannelConnectivity.IDLE
 
-            def notice(state: grpc.ChannelConnectivity) -> None:
-                nonlocal last
-                last = state
-                if state in _SETTLED:
-                    known.set()
+        def notice(state: grpc.ChannelConnectivity) -> None:
+            nonlocal last
+            last = state
+            if state in _SETTLED:
+                known.set()
 
+        with self._lock:
+            self._connecting.add(known)
+        try:
             channel.subscribe(notice, try_to_connect=True)
-            try:
-                if not known.wait(timeout):
-                    raise UnavailableError(
-                        f"there was no connection to {self.target} within {timeout:g} s: look at the network, the "
-                        "proxy and the endpoint's name"
-                    )
-            finally:
-                channel.unsubscribe(notice)
-            self._connected = last is grpc.ChannelConnectivity.READY
+            if not known.wait(timeout):
+                raise UnavailableError(
+                    f"there was no connection to {self.target} within {timeout:g} s: look at the network, the "
+                    "proxy and the endpoint's name"
+                )
+        finally:
+            channel.unsubscribe(notice)
+            with self._lock:
+                self._connecting.discard(known)
+        if self._closed:
+            raise _closed()
+        self._connected = self._connected or last is grpc.ChannelConnectivity.READY
+
+    @contextmanager
+    def _unless_closed(self) -> Iterator[None]:
+        """Translate what gRPC says, as a ValueError, of a channel that another thread has closed meanwhile."""
+        try:
+            yield
+        except ValueError:
+            if not self._closed:
+                raise
+            raise _closed() from None
+
+
+def _closed() -> ClosedError:
+    return ClosedError("the connection to Pub/Sub has been closed")
 
 
 @cache
