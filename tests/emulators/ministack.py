@@ -1,7 +1,7 @@
 """ministack: SQS, S3, IAM and STS on one port of 127.0.0.1, from PyPI, in a virtual environment of its own.
 
-It pins a version of botocore, so it must not share an environment with the SDK under test. Gaps are listed in
-docs/unproven.md.
+It pins a version of botocore, so it must not share an environment with the SDK under test. Its gaps are listed under
+"Unproven" in docs/aws-sqs.md and docs/aws-s3.md.
 """
 
 from __future__ import annotations
