@@ -141,6 +141,9 @@ class TestGcpStorage(GcsSuite):
         seen, self.line.seen[:] = self.line.seen[:], []
         return kinds(seen)
 
+    def let_pass(self, seconds: float) -> None:
+        self.server.let_pass(seconds)
+
     def secrets(self) -> list[str]:
         return list(_TOKENS.values())
 
@@ -177,6 +180,9 @@ class TestFakeGcs(GcsSuite):
     @pytest.mark.parametrize(("parts", "rounds"), [(0, 10)])
     def test_if_absent_race_has_one_winner(self, parts: int, rounds: int) -> None:
         super().test_if_absent_race_has_one_winner(parts, rounds)
+
+    def test_memory_stays_within_its_budget(self) -> None:  # type: ignore[override]
+        pytest.skip("measured with the server of our own; this one takes long, and says no more of the store")
 
     def test_if_absent_is_decided_at_commit(self) -> None:
         pytest.skip("fake-gcs-server ignores conditions of resumable uploads")

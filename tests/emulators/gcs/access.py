@@ -63,6 +63,8 @@ class Access:
     def __init__(self, tokens: Tokens | None) -> None:
         self._tokens = None if tokens is None else {token: (_known(allowed), None) for token, allowed in tokens.items()}
         self._keys: dict[str, tuple[rsa.RSAPublicKey, frozenset[str], str | None]] = {}
+        #: By how much the clock that signatures expire by is ahead.
+        self.ahead = timedelta()
 
     def add_token(self, token: str, permissions: Collection[str], bucket: str | None = None) -> None:
         """Allow one more token; with ``bucket`` in that one alone."""
@@ -115,7 +117,7 @@ class Access:
             raise HttpError(
                 400, "invalid", f"X-Goog-Expires is at most {_MAX_EXPIRY}.", "AuthorizationQueryParametersError"
             )
-        if datetime.now(UTC) > began + timedelta(seconds=seconds):
+        if datetime.now(UTC) + self.ahead > began + timedelta(seconds=seconds):
             raise HttpError(400, "invalid", "The provided token has expired.", "ExpiredToken")
         text = "\n".join(["GOOG4-RSA-SHA256", query["X-Goog-Date"], scope, _canonical_hash(request)])
         try:

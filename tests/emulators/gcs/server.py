@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Collection
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
@@ -108,6 +109,10 @@ class GcsServer:
     def expire_sessions(self, status: int = 410) -> None:
         """Let all uploads under way be gone; resumable ones answer with 404 or 410 from now on."""
         self.uploads.expire(status)
+
+    def let_pass(self, seconds: float) -> None:
+        """Let signed URLs grow older by this much, at once."""
+        self._access.ahead += timedelta(seconds=seconds)
 
     def service_account(
         self, email: str, permissions: Collection[str] = PERMISSIONS, bucket: str | None = None

@@ -181,6 +181,10 @@ class PubSubServer:
         """Return how many messages of a subscription are leased now."""
         return self._call(lambda: self._store.subscription(subscription).outstanding)
 
+    def leases(self, subscription: str) -> list[float]:
+        """Return how many seconds are left of each lease of a subscription."""
+        return self._call(lambda: self._store.subscription(subscription).leases)
+
     def cut_connections(self) -> None:
         """Break every connection and listen again on the same port; what the server keeps stays."""
         asyncio.run_coroutine_threadsafe(self._listen_again(), self._loop).result(30)

@@ -85,6 +85,12 @@ class Subscription:
         """How many messages are leased now."""
         return len(self._leases)
 
+    @property
+    def leases(self) -> list[float]:
+        """How many seconds are left of each lease."""
+        now = self._loop.time()
+        return [entry.deadline - now for entry in self._leases.values()]
+
     # Messages come in
 
     def put(self, published: Iterable[Published]) -> None:
