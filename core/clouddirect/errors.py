@@ -75,7 +75,8 @@ class CloudDirectError(Exception):
         retryable: whether the same call may succeed later without any change.
         retry_after: seconds that the service asked to wait before the next attempt, or None.
         maybe_sent: the message may have been accepted although the confirmation did not arrive.
-        maybe_own_write: the conflicting object may be our own earlier, unconfirmed write.
+        maybe_own_write: the conflicting object may be our own earlier, unconfirmed write; where none was found, this
+            call's object may have been stored although the confirmation did not arrive.
     """
 
     default_retryable: ClassVar[bool] = False
@@ -108,7 +109,9 @@ class CloudDirectError(Exception):
         notes = []
         if self.maybe_sent:
             notes.append("the message may have been sent nevertheless")
-        if self.maybe_own_write:
+        if self.maybe_own_write and isinstance(self, (TimeoutError, UnavailableError)):
+            notes.append("the object may have been stored nevertheless")
+        elif self.maybe_own_write:
             notes.append("the object found there may be this call's own, unconfirmed write")
         return self.message + (f" ({'; '.join(notes)})" if notes else "")
 

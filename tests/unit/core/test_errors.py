@@ -83,6 +83,8 @@ def test_only_passing_kinds_are_retryable_by_default() -> None:
 def test_ambiguity_shows_in_the_text() -> None:
     assert "may have been sent" in str(UnavailableError("gone", maybe_sent=True))
     assert "own, unconfirmed write" in str(errors.AlreadyExistsError("there", maybe_own_write=True))
+    for kind in (errors.TimeoutError, errors.UnavailableError):
+        assert str(kind("lost", maybe_own_write=True)) == "lost (the object may have been stored nevertheless)"
 
 
 def test_missing_extra_keeps_its_text_as_import_error() -> None:
