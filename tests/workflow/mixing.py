@@ -17,9 +17,9 @@ from typing import Any, Literal
 from clouddirect.settings import ENDPOINTS, STORES
 from emulators.clouds import Cloud, to_toml
 
-__all__ = ["MIXES", "Mix", "PAGE", "PROVIDERS", "ROLES", "Room", "environment", "files", "tables"]
+__all__ = ["MIXES", "Mix", "PROVIDERS", "ROLES", "ROUNDS", "Room", "environment", "files", "tables"]
 
-PAGE = Path(__file__).parents[2] / "docs" / "mixing-clouds.md"
+_PAGE = Path(__file__).parents[2] / "docs" / "mixing-clouds.md"
 PROVIDERS = ("aws", "azure", "gcp", "local")
 #: All that a settings file may place with a cloud.
 ROLES = (*ENDPOINTS, *STORES)
@@ -27,17 +27,17 @@ ROLES = (*ENDPOINTS, *STORES)
 #: With whom orders, events, results and images are. With the four that have everything in one place, every provider of
 #: one meets every provider of another: orders × results, orders × images, events × images and so on, 16 pairs each.
 _ALL_DIFFERENT = (
-    ("aws", "local", "azure", "gcp"),
     ("aws", "azure", "gcp", "local"),
-    ("aws", "gcp", "local", "azure"),
-    ("azure", "gcp", "aws", "local"),
-    ("azure", "local", "gcp", "aws"),
     ("azure", "aws", "local", "gcp"),
     ("gcp", "local", "aws", "azure"),
-    ("gcp", "aws", "azure", "local"),
-    ("gcp", "azure", "local", "aws"),
-    ("local", "azure", "aws", "gcp"),
     ("local", "gcp", "azure", "aws"),
+    ("aws", "gcp", "local", "azure"),
+    ("azure", "local", "gcp", "aws"),
+    ("gcp", "aws", "azure", "local"),
+    ("local", "azure", "aws", "gcp"),
+    ("aws", "local", "azure", "gcp"),
+    ("azure", "gcp", "aws", "local"),
+    ("gcp", "azure", "local", "aws"),
     ("local", "aws", "gcp", "azure"),
 )
 
@@ -81,7 +81,7 @@ class Room:
 
 def files() -> list[str]:
     """The settings files that the page shows, as they stand there."""
-    return re.findall(r"^```toml\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return re.findall(r"^```toml\n(.*?)^```$", _PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
 
 def tables(values: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
@@ -113,31 +113,49 @@ def environment(values: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str,
     return found
 
 
-def _of(providers: Mapping[str, str], values: Mapping[str, Any]) -> bool:
-    return all(table["provider"] == providers[name] for _, name, table in tables(values))
-
-
-def _read() -> Sequence[Mix]:
-    made, alone = [], {}
-    for number, text in enumerate(files()):
+def _read() -> list[Mix]:
+    shown, alone = [], {}
+    for number, text in enumerate(files(), 1):
         values = tomllib.loads(text)
         where = {name: table["provider"] for _, name, table in tables(values)}
-        single = set(where.values()) if set(where) == set(ROLES) else set()
-        name = single.pop() if len(single) == 1 else f"page-{number + 1}"
+        providers = set(where.values())
+        name = providers.pop() if len(providers) == 1 else f"page-{number}"
         if name in PROVIDERS:
             alone[name] = values
-        made.append(Mix(name, where, text))
+        shown.append(Mix(name, where, text))
+    return [*_made_of(alone), *sorted(shown, key=lambda mix: mix.name not in PROVIDERS)]
+
+
+def _made_of(alone: Mapping[str, Mapping[str, Any]]) -> Iterator[Mix]:
+    """Take each table of the mixes in which everything is elsewhere from the file of its provider."""
     for orders, events, results, images in _ALL_DIFFERENT:
         where = {
             "orders": orders, "gradings": events, "events": events, "results": results, "images": images,
             "shared_images": orders,
         }  # fmt: skip
-        values = {name: value for name, value in alone[orders].items() if not isinstance(value, Mapping)}
+        values: dict[str, Any] = {
+            name: value for name, value in alone[orders].items() if not isinstance(value, Mapping)
+        }
         for part, name, _ in tables(alone[orders]):
             values.setdefault(part, {})[name] = alone[where[name]][part][name]
-        made.append(Mix(f"{orders}-{events}-{results}-{images}", where, to_toml(values) + "\n"))
-    return made
+        yield Mix(f"{orders}-{events}-{results}-{images}", where, to_toml(values) + "\n")
 
 
-#: All of them.
+def _rounds(mixes: Sequence[Mix]) -> list[list[Mix]]:
+    """Put together what can be run at the same time: mixes whose files call no secret by the same name."""
+    rounds: list[list[Mix]] = []
+    for mix in mixes:
+        fitting = (
+            others for others in rounds if all(mix.where[role] != one.where[role] for one in others for role in ROLES)
+        )
+        found = next(fitting, None)
+        if found is None:
+            rounds.append([mix])
+        else:
+            found.append(mix)
+    return rounds
+
+
+#: All of them; and all of them, those that can be run at the same time together.
 MIXES = _read()
+ROUNDS = _rounds(MIXES)

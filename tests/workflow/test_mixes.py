@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import tomllib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,7 +19,7 @@ from clouddirect.orders.connections import Connections
 from clouddirect.sandbox import Sandbox, demo_image
 from clouddirect.settings import Settings, load_settings
 from emulators.clouds import CLOUDS, QUEUES, Cloud, both_sides
-from workflow.mixing import MIXES, PROVIDERS, ROLES, Mix, Room, environment, files, tables
+from workflow.mixing import MIXES, PROVIDERS, ROLES, ROUNDS, Mix, Room, environment, files, tables
 from workflow.privileges import KEY, Right, held, needed
 from workflow.whole_workflow import (
     CANCELLED,
@@ -53,89 +53,104 @@ def images() -> dict[str, bytes]:
 
 
 class Stage:
-    """A mix with queues and containers of its own: the client's settings file and environment, and the platform."""
+    """A mix with queues and containers of its own: the client's settings, from its file and the environment, and the
+    platform's; the platform has shared an image."""
 
     def __init__(self, mix: Mix, clouds: Mapping[str, Cloud], directory: Path) -> None:
+        self.name = mix.name
         self.where = mix.where
-        self.config = directory / "clouddirect.toml"
-        self.config.write_text(mix.text, encoding="utf-8")
+        self.directory = directory
+        self._config = directory / "clouddirect.toml"
+        self._config.write_text(mix.text, encoding="utf-8")
         rooms: dict[str, Cloud] = {name: Room(clouds[mix.where[name]], mix.name) for name in ROLES}
         here = both_sides(rooms, stage_delay=0.0, image_wait=30.0)
         values = tomllib.loads(mix.text)
-        self.environment = environment(values, here) | {"CLOUDDIRECT_DATA_DIR": str(directory / "ours")}
+        self._environment = environment(values, here) | {"CLOUDDIRECT_DATA_DIR": str(directory / "ours")}
         for name in QUEUES:
             if mix.where[name] == "aws":  # closing waits for the polls under way
                 here["sandbox"]["endpoints"][name]["poll_seconds"] = 1
-                self.environment[f"CLOUDDIRECT_ENDPOINTS__{name.upper()}__POLL_SECONDS"] = "1"
-        self.platform: dict[str, Any] = {
-            "client_guid": values["client_guid"],
-            "data_dir": str(directory / "platform"),
-            # graded by the program alone, so that every grading is submitted
-            "sandbox": here["sandbox"] | {"sites": [values["site"]], "auto_grade": False},
-        }
+                self._environment[f"CLOUDDIRECT_ENDPOINTS__{name.upper()}__POLL_SECONDS"] = "1"
+        self.platform = Settings.of(
+            {
+                "client_guid": values["client_guid"],
+                "data_dir": str(directory / "platform"),
+                # graded by the program alone, so that every grading is submitted
+                "sandbox": here["sandbox"] | {"sites": [values["site"]], "auto_grade": False},
+            }
+        )
+        with self.far() as far:
+            store = far.store("shared_images").store
+            store.put(KEY, b"a shared image", content_type="image/jpeg", metadata={"patient": "Müller"})
+
+    def load(self, environment: pytest.MonkeyPatch) -> None:
+        """Load the client's settings; leave in the environment the secrets that they refer to, and nothing else."""
+        with pytest.MonkeyPatch.context() as now:
+            for name, value in self._environment.items():
+                now.setenv(name, value)
+            self.ours = load_settings(self._config)
+        for name in self._environment.keys() - {name for name in self._environment if name.startswith("CLOUDDIRECT_")}:
+            assert name not in os.environ, f"{name} is another mix's, or belongs to this machine"
+            environment.setenv(name, self._environment[name])
+
+    def far(self) -> AbstractContextManager[Connections]:
+        """The platform's side of every queue and store."""
+        return closing(Connections(self.platform.sandbox.endpoints, self.platform.sandbox.stores, where="sandbox."))
 
 
-@pytest.fixture
-def platform(stage: Stage) -> Settings:
-    """The platform's settings; made before the client's environment is there, which is none of its business."""
-    return Settings.of(stage.platform)
-
-
-@pytest.fixture
-def far(platform: Settings) -> Iterator[Connections]:
-    """The platform's side of every queue and store."""
-    made = Connections(platform.sandbox.endpoints, platform.sandbox.stores, where="sandbox.")
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module", params=MIXES, ids=repr)
-def stage(
+@pytest.fixture(scope="module", params=ROUNDS, ids=lambda mixes: "+".join(mix.name for mix in mixes))
+def prepared(
     request: pytest.FixtureRequest, clouds: Mapping[str, Cloud], tmp_path_factory: pytest.TempPathFactory
-) -> Stage:
-    """Each mix, with an image in the store that the platform shares."""
-    made = Stage(request.param, clouds, tmp_path_factory.mktemp(request.param.name))
-    platform = Settings.of(made.platform)
-    far = Connections(platform.sandbox.endpoints, platform.sandbox.stores, where="sandbox.")
-    store = far.store("shared_images").store
-    store.put(KEY, b"a shared image", content_type="image/jpeg", metadata={"patient": "Müller"})
-    far.close()
-    return made
+) -> list[Stage]:
+    """Mixes that are run at the same time: they wait for their brokers most of the time."""
+    return [Stage(mix, clouds, tmp_path_factory.mktemp(mix.name)) for mix in request.param]
 
 
 @pytest.fixture
-def ours(stage: Stage, platform: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """The client's settings: the file as it stands, with the environment."""
-    for name, value in stage.environment.items():
-        monkeypatch.setenv(name, value)
-    return load_settings(stage.config)
+def stages(prepared: list[Stage], monkeypatch: pytest.MonkeyPatch) -> list[Stage]:
+    for stage in prepared:
+        stage.load(monkeypatch)
+    return prepared
 
 
-def test_the_whole_workflow(
-    stage: Stage, platform: Settings, ours: Settings, far: Connections, images: dict[str, bytes], tmp_path: Path
-) -> None:
-    with Sandbox(platform) as sandbox:
-        sandbox.start()
-        account = whole_workflow(stage.config, tmp_path, images)
-    everything_came_once(account)
-    the_results_are_about_the_orders(account, ours)
-    (shared,) = account.shared
-    assert shared.path.read_bytes() == b"a shared image"
-    assert json.loads(shared.metadata_path.read_text(encoding="utf-8")) == {
-        "key": KEY, "content_type": "image/jpeg", "metadata": {"patient": "Müller"},
-    }  # fmt: skip
-    assert left_over(ours, far) == {"orders": [], "gradings": [], "events": [], "results": []}
+def with_each(stages: list[Stage], do: Callable[[Stage], None]) -> None:
+    """Do something with all mixes at the same time; raises what went wrong, saying with which."""
+    with ThreadPoolExecutor(len(stages)) as pool:
+        done = {stage.name: pool.submit(do, stage) for stage in stages}
+    errors = []
+    for name, one in done.items():
+        error = one.exception()
+        if error is not None:
+            error.add_note(f"in the mix {name}")
+            errors.append(error)
+    if errors:
+        raise BaseExceptionGroup("some mixes do not work", errors)
 
 
-def test_no_credential_can_do_more_than_its_side_needs(stage: Stage, ours: Settings) -> None:
-    found, tried = held(ours)
-    assert found - needed() == set(), "a credential has more rights than its side needs"
-    assert needed() - found == set(), "what an endpoint needs was refused: the attempts prove nothing"
-    for name, other in itertools.product(QUEUES, QUEUES):
-        together = name == other or stage.where[name] == stage.where[other] != "local"
-        assert (Right(name, "send", other) in tried) is (Right(name, "receive", other) in tried) is together
-    assert {Right("images", action, "images") for action in ("put", "get", "list")} <= tried
-    assert {Right("shared_images", action, "shared_images") for action in ("put", "get", "list", "delete")} <= tried
+def test_the_whole_workflow(stages: list[Stage], images: dict[str, bytes]) -> None:
+    def run(stage: Stage) -> None:
+        with Sandbox(stage.platform) as sandbox:
+            sandbox.start()
+            account = whole_workflow(stage.ours, stage.directory, images)
+        everything_came_once(account)
+        the_results_are_about_the_orders(account, stage.ours)
+        the_shared_image_is_here(account)
+        assert left_over(stage) == {"orders": [], "gradings": [], "events": [], "results": []}
+
+    with_each(stages, run)
+
+
+def test_no_credential_can_do_more_than_its_side_needs(stages: list[Stage]) -> None:
+    def attempt(stage: Stage) -> None:
+        found, tried = held(stage.ours)
+        assert found - needed() == set(), "a credential has more rights than its side needs"
+        assert needed() - found == set(), "what an endpoint needs was refused: the attempts prove nothing"
+        for name, other in itertools.product(QUEUES, QUEUES):
+            together = name == other or stage.where[name] == stage.where[other] != "local"
+            assert (Right(name, "send", other) in tried) is (Right(name, "receive", other) in tried) is together
+        assert {Right("images", action, "images") for action in ("put", "get", "list")} <= tried
+        assert {Right("shared_images", action, "shared_images") for action in ("put", "get", "list", "delete")} <= tried
+
+    with_each(stages, attempt)
 
 
 def everything_came_once(account: Account) -> None:
@@ -167,20 +182,25 @@ def the_results_are_about_the_orders(account: Account, ours: Settings) -> None:
     assert named == {IMAGE_FIRST: "Single", ORDER_FIRST: "Single", CHANGED: "Married"}
 
 
-def left_over(ours: Settings, far: Connections) -> dict[str, list[bytes]]:
+def the_shared_image_is_here(account: Account) -> None:
+    (shared,) = account.shared
+    assert shared.path.read_bytes() == b"a shared image"
+    assert json.loads(shared.metadata_path.read_text(encoding="utf-8")) == {
+        "key": KEY, "content_type": "image/jpeg", "metadata": {"patient": "Müller"},
+    }  # fmt: skip
+
+
+def left_over(stage: Stage) -> dict[str, list[bytes]]:
     """What is still in each queue, for who receives from it."""
-    near = Connections(ours.endpoints, ours.stores)
-    receivers = {"orders": far, "gradings": far, "events": near, "results": near}
+    with stage.far() as far, closing(Connections(stage.ours.endpoints, stage.ours.stores)) as near:
+        receivers = {"orders": far, "gradings": far, "events": near, "results": near}
 
-    def look(name: str) -> list[bytes]:
-        queue = receivers[name].queue(name)
-        return [delivery.message.body for delivery in queue.broker.receive(queue.name, 10)]
+        def look(name: str) -> list[bytes]:
+            queue = receivers[name].queue(name)
+            return [delivery.message.body for delivery in queue.broker.receive(queue.name, 10)]
 
-    try:
         with ThreadPoolExecutor() as pool:
             return dict(zip(receivers, pool.map(look, receivers), strict=True))
-    finally:
-        near.close()
 
 
 # -- the page -----------------------------------------------------------------------------------------------
@@ -197,11 +217,12 @@ def test_every_provider_of_one_thing_meets_every_provider_of_another() -> None:
 
 def test_the_page_shows_whole_files_and_its_mixes_are_made_of_their_tables() -> None:
     shown = [tomllib.loads(text) for text in files()]
-    assert [mix.text for mix in MIXES[: len(shown)]] == files()
+    assert {mix.text for mix in MIXES} >= set(files())
     assert all({name for _, name, _ in tables(values)} == set(ROLES) for values in shown)
     alone = {mix.name: tomllib.loads(mix.text) for mix in MIXES if mix.name in PROVIDERS}
     assert set(alone) == set(PROVIDERS)
     assert len(shown) == len(PROVIDERS) + 2
+    assert sorted(mix.name for mixes in ROUNDS for mix in mixes) == sorted(mix.name for mix in MIXES)
     for values in shown:
         for part, name, table in tables(values):
             assert table == alone[table["provider"]][part][name]

@@ -28,6 +28,7 @@ from clouddirect.orders.models import (
 )
 from clouddirect.orders.reports import save_report
 from clouddirect.orders.shared_images import SavedImage
+from clouddirect.settings import Settings
 
 __all__ = ["Account", "CANCELLED", "CHANGED", "GRADED_AS", "IMAGE_FIRST", "ORDER_FIRST", "whole_workflow"]
 
@@ -66,13 +67,13 @@ class Account:
     shared: list[SavedImage] = field(default_factory=list)
 
 
-def whole_workflow(config: Path, directory: Path, pictures: Mapping[str, bytes]) -> Account:
-    """Take four orders through everything, with the settings in ``config``; what is saved goes to ``directory``.
+def whole_workflow(settings: Settings, directory: Path, pictures: Mapping[str, bytes]) -> Account:
+    """Take four orders through everything, with ``settings``; what is saved goes to ``directory``.
 
     ``pictures`` holds ``OD`` and ``OS``, and ``own OD`` and ``own OS``, whose metadata name the patient ``P-2``.
     """
     account = Account()
-    with CloudDirect.from_settings(config) as client, _Received(client) as received:
+    with CloudDirect(settings) as client, _Received(client) as received:
         for number, local_id in enumerate((IMAGE_FIRST, ORDER_FIRST, CHANGED, CANCELLED), 1):
             images = _images(pictures) if local_id == IMAGE_FIRST else []
             sent = client.submit(_order(local_id, f"P-{number}"), images)
