@@ -75,11 +75,12 @@ def test_waiting_is_no_timeout(redis_url: str, queue: str, monkeypatch: pytest.M
 
 
 def test_closing_ends_a_wait(admin: redis.Redis, redis_url: str, queue: str) -> None:
-    broker, got = RedisBroker(redis_url), list[object]()
+    named = f"{redis_url}{'&' if '?' in redis_url else '?'}client_name={queue}"
+    broker, got = RedisBroker(named), list[object]()
     waiting = threading.Thread(target=lambda: got.append(broker.receive(queue, wait=60)))
     waiting.start()
     ends = time.monotonic() + 30
-    while not any(client["cmd"] == "xread" for client in admin.client_list()):
+    while not any(client["name"] == queue and client["cmd"] == "xread" for client in admin.client_list()):
         assert time.monotonic() < ends
     begun = time.monotonic()
     broker.close()
