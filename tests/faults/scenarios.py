@@ -99,7 +99,7 @@ class Scenario:
         shown: the errors that a caller may be shown.
         must: the caller must be shown one of these: the fault lasts, and nothing else tells of it.
         again: whether messages may be delivered again. They may where a confirmation can get lost.
-        long: seconds that it lasts in the long form.
+        short, long: seconds that it lasts in the short and in the long form.
     """
 
     title: str
@@ -107,6 +107,7 @@ class Scenario:
     shown: frozenset[str] = frozenset()
     must: bool = False
     again: bool = True
+    short: float = 1.5
     long: float = 10.0
 
 
@@ -120,7 +121,7 @@ FAULTS: Mapping[str, Scenario] = {
     "store_away": Scenario("store away", store_away, _OUTAGE, must=True, again=False),
     "cut": Scenario("all connections cut, five times", cut, _OUTAGE),
     "broker_stalled": Scenario("broker silent", broker_stalled, _OUTAGE, long=75.0),
-    "store_stalled": Scenario("store silent", store_stalled, _OUTAGE, must=True, again=False),
+    "store_stalled": Scenario("store silent", store_stalled, _OUTAGE, must=True, again=False, short=4.0),
     "broker_throttles": Scenario("broker throttles", None, _THROTTLED, must=True),
     "store_throttles": Scenario("store throttles", None, _THROTTLED, must=True, again=False),
     "broker_revoked": Scenario("broker credential revoked, then renewed", None, _REVOKED, must=True),

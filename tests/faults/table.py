@@ -67,15 +67,14 @@ def as_json(cell: Cell) -> str:
 
 
 def as_markdown(cells: Iterable[Cell]) -> str:
-    """A table in Markdown; in the row of cuts each order had a cut of its own."""
+    """A table in Markdown; in the row of cuts ``orders`` says too how many of them met one."""
     lines = [f"| {' | '.join(_COLUMNS)} |", f"| {' | '.join('---' for _ in _COLUMNS)} |"]
     before = None
     for cell in cells:
         figures, title = cell.figures, ROWS[cell.fault]
-        if figures.cuts:
-            title = f"{title} ({figures.cuts} with {cell.provider})"
+        orders = f"{figures.orders}, {figures.cuts} cut" if figures.cuts else figures.orders
         shown = (
-            "" if title == before else title, cell.provider, figures.orders, figures.receipts, figures.results,
+            "" if title == before else title, cell.provider, orders, figures.receipts, figures.results,
             figures.missing, figures.twice, figures.orders_again, figures.messages_again, _errors(figures.shown),
             _errors(figures.run_errors), f"{figures.longest:.1f} s", f"{figures.recovery:.1f} s",
             "kept" if not cell.broken else f"**BROKEN: {'; '.join(cell.broken)}**",
