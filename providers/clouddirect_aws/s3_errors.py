@@ -42,6 +42,11 @@ _NOT_TOLD = Kind(
 )
 _MOVED = ("PermanentRedirect", "TemporaryRedirect", "Redirect", "AuthorizationHeaderMalformed",
           "IllegalLocationConstraintException", "301", "307")  # fmt: skip
+_NOT_AS_ASKED = Kind(
+    UnsupportedError,
+    "the service does not hand the object out as asked; one that is encrypted with a customer's own key (SSE-C) cannot "
+    "be read",
+)
 _ANOTHER_REGION = Kind(ConfigurationError, "the bucket is in another region; set region to the bucket's own")
 _DAMAGED = Kind(IntegrityError, "the service received other bytes than were sent", retryable=True)
 _DROPPED = Kind(PreconditionFailedError, "S3 has dropped this upload; put again", retryable=True)
@@ -103,6 +108,7 @@ def classify_s3(error: Exception, secrets: Iterable[str] = ()) -> CloudDirectErr
         own["PreconditionFailed"] = own["412"] = _ALREADY_THERE if error.operation_name in _WRITES else _REPLACED
         if error.operation_name in _READS:
             own["AccessDenied"] = own["403"] = _NOT_TOLD
+            own["InvalidRequest"] = _NOT_AS_ASKED
         found = classify(error, own, secrets)
         if isinstance(found, ConfigurationError) and found.code in _MOVED and (region := _region_of(error.response)):
             found.message = f"the bucket is in {region}; set region to that ({found.code})"

@@ -93,6 +93,7 @@ _READING = [
     (404, "NoSuchKey", NotFoundError),
     (404, "NoSuchBucket", ContainerNotFoundError),
     (403, "InvalidObjectState", UnavailableError),
+    (400, "InvalidRequest", UnsupportedError),
     (412, "PreconditionFailed", ChangedError),
 ]
 
