@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
 
 from clouddirect.durable import make_private_directory
 from clouddirect.errors import ClosedError, NotFoundError, UnavailableError
@@ -95,12 +96,13 @@ class QueueFile:
             NotFoundError: the file does not exist.
             UnavailableError: others kept the file locked for ``timeout`` seconds (5 at most), the disk is full, …
         """
-        timeout = min(timeout, _BUSY)
-        if not self.shared.turn.acquire(timeout=timeout):
+        ends = monotonic() + min(timeout, _BUSY)
+        if not self.shared.turn.acquire(timeout=max(0.0, ends - monotonic())):
             raise UnavailableError(f"the queue file {self.path} is busy; other threads are writing to it")
         try:
             with self._connection() as connection:
-                connection.execute(f"PRAGMA busy_timeout = {int(timeout * 1000)}")
+                left = max(0.0, ends - monotonic())  # other threads and other processes have one patience together
+                connection.execute(f"PRAGMA busy_timeout = {int(left * 1000)}")
                 connection.execute("BEGIN IMMEDIATE")
                 try:
                     yield connection

@@ -25,6 +25,7 @@ from clouddirect.errors import (
 from clouddirect.messaging import Message
 from clouddirect_local.broker import LocalBroker, LocalNative
 from clouddirect_local.queue_admin import create_queue, list_queues
+from clouddirect_local.queue_file import QueueFile
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -173,6 +174,25 @@ def test_a_locked_file_is_unavailable_for_now(open_local, queue_file: Path, monk
         assert broker.receive("orders") == []  # looking for messages takes no lock
         other.execute("ROLLBACK")
     assert broker.send("orders", Message(body=b"x"))
+
+
+def test_threads_and_programs_that_are_waited_for_share_one_patience(queue_file: Path) -> None:
+    file, began = QueueFile(queue_file, create=True), threading.Event()
+    left = []
+
+    def write() -> None:
+        began.set()
+        with file.write(5.0) as connection:
+            left.append(connection.execute("PRAGMA busy_timeout").fetchone()[0])
+
+    with file.shared.turn:
+        thread = threading.Thread(target=write)
+        thread.start()
+        assert began.wait(5)
+        threading.Event().wait(0.5)  # another thread has its turn for so long
+    thread.join()
+    file.close()
+    assert 0 < left[0] <= 4_600
 
 
 def test_a_lock_that_passes_is_waited_for(open_local, queue_file: Path) -> None:
