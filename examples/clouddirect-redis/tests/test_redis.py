@@ -46,6 +46,7 @@ def test_foreign_entries_are_received_whole(admin: redis.Redis, broker: RedisBro
     assert delivery.message.body == b""
     assert delivery.message.attributes == {"eye": "left", "bytes": "\\xff", "clouddirect": "not ours"}
     delivery.dead_letter("unreadable")
+    assert admin.xlen(queue) == 0
     (buried,) = broker.receive(f"{queue}:dead")
     assert buried.message.attributes == {**delivery.message.attributes, DEAD_LETTER_REASON: "unreadable"}
     buried.ack()
@@ -116,6 +117,7 @@ def test_a_key_that_is_no_stream(admin: redis.Redis, broker: RedisBroker, queue:
 
 
 def test_a_server_that_is_away_and_one_that_is_silent() -> None:
+    begun = time.monotonic()
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"redis://user:geheim@127.0.0.1:{silent.getsockname()[1]}/0"
         with RedisBroker(url, runtime=BrokerRuntime(retry=ONCE, call_timeout=0.2)) as broker:
@@ -123,6 +125,7 @@ def test_a_server_that_is_away_and_one_that_is_silent() -> None:
                 broker.receive("orders")
             with pytest.raises(TimeoutError) as sending:
                 broker.send("orders", Message(body=b"x"))
+    assert time.monotonic() - begun < 5  # the timeout of redis-py alone would last twice 5 s
     with RedisBroker(url, runtime=BrokerRuntime(retry=ONCE)) as broker, pytest.raises(UnavailableError) as away:
         broker.send("orders", Message(body=b"x"))
     assert sending.value.maybe_sent
