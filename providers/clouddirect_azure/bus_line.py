@@ -1,12 +1,14 @@
 """`Line`: one connection of azure-servicebus with its link. The only module that reaches behind the SDK's objects.
 
-The SDK (checked: 7.15) leaves five things that a reliable broker needs to its inside:
+The SDK (checked: 7.15) leaves seven things that a reliable broker needs to its inside:
 
 - its sockets have no timeout while a connection is being opened, so `Line.abort` breaks them from outside;
 - it lets Linux give a connection up when nothing moved for a second, which any slow or bad line does (`be_patient`);
+- it sleeps for 50 ms after each frame while it opens a connection (`_without_naps`);
 - its keep-alive thread reads from the socket beside the one in a call, so it is switched off and `Line.look` does it;
 - a receive gives out credit that stays when it returns, so that a message can be locked for nobody: here credit is
   given out for each receive and drained at its end (AMQP 1.0 transport, 2.6.10);
+- a message that it cannot read costs the connection, each time it comes again (`Line._transfer_came`);
 - settlements wait for one round trip each, though AMQP lets them follow one another (`settle`).
 """
 
@@ -16,7 +18,7 @@ import logging
 import queue
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -24,10 +26,12 @@ from uuid import UUID
 from azure.servicebus import ServiceBusClient, ServiceBusReceiver, ServiceBusSender
 
 from clouddirect.errors import UnavailableError
+from clouddirect_azure.bus_types import learn_types, unread
 
 __all__ = ["BRIEF", "STALL", "Line", "Outcome", "be_patient", "break_all", "close_whole"]
 
 log = logging.getLogger("clouddirect.azure")
+learn_types()
 
 #: Seconds that a read from the socket waits while there is nothing else to do: settlements wait as long at most.
 BRIEF = 0.02
@@ -36,6 +40,8 @@ STALL = 5.0
 #: Seconds for which the system keeps trying to get bytes across before it gives the connection up. Calls have shorter
 #: deadlines of their own; this is for lines that lose packets or are full.
 PATIENCE = 30.0
+#: Seconds between two naps of the SDK while it opens a connection, in which it looks at its deadline.
+EAGER = 1.0
 #: Seconds without any frame after which a drain that was not answered counts as carried out.
 QUIET = 0.5
 
@@ -67,6 +73,8 @@ class Line:
             be_patient(sock)
         if isinstance(self.sdk, ServiceBusReceiver):
             self._link._incoming_flow = self._flow_came
+            self._receive_transfer = self._link._incoming_transfer
+            self._link._incoming_transfer = self._transfer_came
             self._wait_at_most(BRIEF)
 
     def abort(self) -> None:
@@ -192,6 +200,19 @@ class Line:
         session._locked_until_utc = None
         return ends
 
+    def _transfer_came(self, frame: Sequence[Any]) -> None:
+        """Let the SDK take in a message, and hand it out unread where the SDK cannot."""
+        link = self._link
+        try:
+            self._receive_transfer(frame)
+        except Exception as error:
+            if frame[5]:  # more of it is to come
+                raise
+            log.warning("a message came that azure-servicebus cannot read (%s): its body is all of it, encoded",
+                        type(error).__name__)  # fmt: skip
+            payload, link._received_payload = bytes(link._received_payload or frame[11]), bytearray()
+            self.sdk._handler._received_messages.put((link._first_frame, unread(payload)))
+
     def _flow_came(self, frame: Sequence[Any]) -> None:
         """Note the service's side of the link: the SDK drops it, and with it the answer to a drain."""
         if frame[5] is not None:
@@ -238,8 +259,28 @@ def _close_whole(sdk: Any) -> None:
                     sock.close()
 
         handler.close = close_all
+        handler.client_ready = _without_naps(handler)
 
     sdk._create_handler = make_closing
+
+
+def _without_naps(handler: Any) -> Callable[[], bool]:
+    """Return the handler's ``client_ready`` for opening.
+
+    Each call waits for one frame of the answers to opening, of which there are about nine; the SDK sleeps for 50 ms
+    after each, and so for half a second in all.
+    """
+    is_ready: Callable[[], bool] = handler.client_ready
+
+    def ready() -> bool:
+        ends = time.monotonic() + EAGER
+        while time.monotonic() < ends:
+            if is_ready():
+                handler.client_ready = is_ready  # opened: from now on a call must not wait for more than a frame
+                return True
+        return False
+
+    return ready
 
 
 def break_all(client: ServiceBusClient) -> None:

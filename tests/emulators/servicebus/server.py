@@ -18,6 +18,7 @@ from .endpoints import Receiver, Sender
 from .faults import Faults, Point
 from .link import Link
 from .management import MANAGEMENT
+from .message import StoredMessage
 from .namespace import Namespace
 from .nodes import CBS, CbsNode, ManagementNode, ReplyEndpoint, RequestEndpoint
 from .protocol import AmqpError, Condition
@@ -186,6 +187,10 @@ class ServiceBusServer:
     def add_topic(self, topic: TopicSettings) -> None:
         """Add a topic with its subscriptions, or replace the one of this name."""
         self._call(lambda: self.namespace.add_topic(topic))
+
+    def put(self, path: str, message: bytes) -> None:
+        """Store a message, given as it is encoded, in a queue or topic: for types that the SDK does not send."""
+        self._call(lambda: self.namespace.publish(self.namespace.find(path), [StoredMessage(message)]))
 
     def counts(self, path: str) -> QueueCounts:
         """Count the messages of a queue, subscription or dead-letter queue. Raises AmqpError where there is none."""

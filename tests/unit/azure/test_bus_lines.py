@@ -116,3 +116,12 @@ def test_a_signature_that_has_ended_says_when(bus: ServiceBusServer, bus_brokers
         with pytest.raises(AuthenticationError) as caught:
             bus_brokers(connection_string=text).send("q", Message(body=b"x"))
         assert ("the signature has ended at 20" in str(caught.value)) is ended
+
+
+def test_opening_waits_for_answers_only(bus: ServiceBusServer, bus_brokers: BrokerMaker) -> None:
+    """The SDK sleeps between the answers, half a second for each connection, which adds up for sessions."""
+    began = time.monotonic()
+    for _ in range(20):
+        with open_bus(bus) as broker:
+            broker.send("q", Message(body=b"x"))
+    assert time.monotonic() - began < 6

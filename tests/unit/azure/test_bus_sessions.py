@@ -175,7 +175,7 @@ def test_a_session_lease_is_renewed(bus: ServiceBusServer, bus_brokers: BrokerMa
     _send(broker, "a", 2)
     delivery = _one(broker)
     delivery.keep_lease()
-    assert bus_brokers().receive("ordered", wait=5) == []
+    assert bus_brokers().receive("ordered", wait=3.5) == []
     delivery.ack()
     assert _one(broker).message.body == b"a1"
 
