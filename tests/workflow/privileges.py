@@ -19,7 +19,7 @@ from emulators.clouds import QUEUES
 
 __all__ = ["KEY", "Right", "held", "needed"]
 
-#: An object that is there in the container of shared images.
+#: An object that is there in every container: a service may hide that something is missing from who may not read.
 KEY = "there.jpg"
 
 
@@ -44,6 +44,8 @@ def needed() -> set[Right]:
 def held(settings: Settings) -> tuple[set[Right], set[Right]]:
     """Try everything with every credential; return what was not refused, and all that was tried.
 
+    The platform has put `KEY` into the container of shared images; here it goes into that of images, once.
+
     Left out is what a provider cannot express: ``local`` tells no queue or container of one path from another, and no
     writing from deleting.
 
@@ -51,6 +53,10 @@ def held(settings: Settings) -> tuple[set[Right], set[Right]]:
         CloudDirectError: something else stood in the way than missing rights, so that nothing is known.
     """
     with ExitStack() as opened, ThreadPoolExecutor(16) as pool:
+        images = settings.stores.require("images")
+        options = resolve_options("stores.images", images.options) | {"container": images.container}
+        with open_store_with(images.provider, options, StoreRuntime()) as store:
+            store.put(KEY, b"an image")
         attempts = _with_queues(settings, opened) | _with_stores(settings, opened)
         outcomes = pool.map(_permitted, attempts.values())
         return {right for right, permitted in zip(attempts, outcomes, strict=True) if permitted}, set(attempts)
@@ -89,7 +95,7 @@ def _with_stores(settings: Settings, opened: ExitStack) -> dict[Right, Callable[
                 attempts[Right(name, "get", other)] = partial(store.get, KEY)
                 attempts[Right(name, "list", other)] = partial(_list, store)
                 if own.provider != "local" or name == "shared_images":
-                    attempts[Right(name, "delete", other)] = partial(store.delete, KEY)
+                    attempts[Right(name, "delete", other)] = partial(store.delete, "absent.jpg")
     return attempts
 
 
