@@ -7,6 +7,7 @@ as it may anywhere (docs/settings.md), and so do the secrets, which the files re
 
 from __future__ import annotations
 
+import itertools
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from typing import Any, Literal
 from clouddirect.settings import ENDPOINTS, STORES
 from emulators.clouds import Cloud, to_toml
 
-__all__ = ["MIXES", "Mix", "PROVIDERS", "ROLES", "ROUNDS", "Room", "environment", "files", "tables"]
+__all__ = ["MIXES", "Mix", "PROVIDERS", "ROLES", "ROUNDS", "Room", "differences", "environment", "files", "tables"]
 
 _PAGE = Path(__file__).parents[2] / "docs" / "mixing-clouds.md"
 PROVIDERS = ("aws", "azure", "gcp", "local")
@@ -82,6 +83,19 @@ class Room:
 def files() -> list[str]:
     """The settings files that the page shows, as they stand there."""
     return re.findall(r"^```toml\n(.*?)^```$", _PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def differences() -> dict[str, dict[str, str]]:
+    """The page's table of the providers' limits: for each row what it says of each provider."""
+    lines = iter(_PAGE.read_text(encoding="utf-8").partition("## What differs")[2].splitlines())
+    providers = next(_cells(line) for line in lines if line.startswith("|"))[1:]
+    next(lines)
+    rows = map(_cells, itertools.takewhile(lambda line: line.startswith("|"), lines))
+    return {row[0]: dict(zip((name.strip("`") for name in providers), row[1:], strict=True)) for row in rows}
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip().removeprefix("|").removesuffix("|").split("|")]
 
 
 def tables(values: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:

@@ -15,11 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from clouddirect.messaging import BrokerRuntime, Capabilities
 from clouddirect.orders.connections import Connections
+from clouddirect.plugins import open_broker_with
 from clouddirect.sandbox import Sandbox, demo_image
 from clouddirect.settings import Settings, load_settings
 from emulators.clouds import CLOUDS, QUEUES, Cloud, both_sides
-from workflow.mixing import MIXES, PROVIDERS, ROLES, ROUNDS, Mix, Room, environment, files, tables
+from workflow.mixing import MIXES, PROVIDERS, ROLES, ROUNDS, Mix, Room, differences, environment, files, tables
 from workflow.privileges import KEY, Right, held, needed
 from workflow.whole_workflow import (
     CANCELLED,
@@ -203,6 +205,29 @@ def left_over(stage: Stage) -> dict[str, list[bytes]]:
             return dict(zip(receivers, pool.map(look, receivers), strict=True))
 
 
+#: The rows of the table of differences, and what they tell of.
+ABILITIES: Mapping[str, Callable[[Capabilities], float]] = {
+    "largest message": lambda can: can.max_message_bytes,
+    "longest delay of a message": lambda can: can.max_delay,
+    "longest lease that can be asked for": lambda can: (can.max_lease or 0) if can.settable_lease else 0,
+    "longest delay after a failure that the broker keeps itself": lambda can: can.max_nack_delay,
+    "shortest wait of one receive": lambda can: can.min_receive_wait,
+    "drops a repeat of a message id": lambda can: can.deduplication,
+    "keeps the order of a key": lambda can: can.ordering,
+    "counts deliveries": lambda can: can.delivery_count,
+    "has a dead-letter queue of its own": lambda can: can.native_dead_letter,
+}
+_UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "MB": 10**6, "second": 1, "minute": 60, "hour": 3600, "day": 86400}
+
+
+def amount(cell: str) -> float:
+    """Bytes, seconds, or a truth value as 1 or 0."""
+    if cell in ("none", "no", "yes"):
+        return float(cell == "yes")
+    number, unit = cell.split()
+    return float(number) * _UNITS[unit.removesuffix("s")]
+
+
 # -- the page -----------------------------------------------------------------------------------------------
 
 
@@ -226,3 +251,20 @@ def test_the_page_shows_whole_files_and_its_mixes_are_made_of_their_tables() -> 
     for values in shown:
         for part, name, table in tables(values):
             assert table == alone[table["provider"]][part][name]
+
+
+def test_the_table_of_differences_is_true(tmp_path: Path) -> None:
+    options = {
+        "aws": {"region": "us-east-1", "access_key_id": "an id", "secret_access_key": "a secret"},
+        "azure": {"fully_qualified_namespace": "acme.servicebus.windows.net", "sas_token": "a token"},
+        "gcp": {"project": "acme-clinic", "access_token": "a token"},
+        "local": {"path": str(tmp_path / "queues.db")},
+    }
+    table = differences()
+    assert {row: set(cells) for row, cells in table.items()} == {row: set(PROVIDERS) for row in ABILITIES}
+    for provider in PROVIDERS:
+        with open_broker_with(provider, options[provider], BrokerRuntime()) as broker:
+            can = broker.capabilities("orders")
+        for row, ability in ABILITIES.items():
+            told = table[row][provider]
+            assert amount(told) == pytest.approx(float(ability(can)), rel=1e-3), f"{provider}: {row}: {told}"
