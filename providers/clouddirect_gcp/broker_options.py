@@ -40,7 +40,7 @@ class GcpBrokerOptions(GcpCredentialOptions):
         connect_timeout: longest wait for a connection.
     """
 
-    project: str | None = Field(default=None, min_length=1)
+    project: str | None = Field(default=None, pattern=r"^[^\s/]+$")
     endpoint: str | None = Field(default=None, pattern=r"^[^\s/:]+(:\d+)?$")
     emulator_host: str | None = Field(default=None, pattern=r"^[^\s/]+:\d+$")
     ca_file: Path | None = None

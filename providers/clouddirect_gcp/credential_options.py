@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 __all__ = ["GcpCredentialOptions"]
 
@@ -30,7 +30,7 @@ class GcpCredentialOptions(BaseModel):
         universe_domain: domain of the cloud's services; other than ``googleapis.com`` only in sovereign clouds.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     service_account_file: Path | None = None
     service_account_key: SecretStr | None = None
@@ -40,6 +40,14 @@ class GcpCredentialOptions(BaseModel):
     impersonate_through: tuple[str, ...] = ()
     quota_project: str | None = Field(default=None, min_length=1)
     universe_domain: str = Field(default="googleapis.com", pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)+$")
+
+    @field_validator("access_token")
+    @classmethod
+    def _check_token(cls, token: SecretStr | None) -> SecretStr | None:
+        text = "x" if token is None else token.get_secret_value()
+        if not text or not all("!" <= character <= "~" for character in text):
+            raise ValueError("must be the token alone, without blanks or line ends around it")
+        return token
 
     @model_validator(mode="after")
     def _check_sources(self) -> Self:

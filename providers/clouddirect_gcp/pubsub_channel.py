@@ -30,6 +30,8 @@ __all__ = ["PubSubChannel"]
 _KEEPALIVE, _KEEPALIVE_TIMEOUT, _IDLE = 30_000, 15_000, 180_000
 #: Milliseconds between attempts to connect; gRPC's own limit of two minutes would outlast the outage.
 _FIRST_BACKOFF, _MAX_BACKOFF = 200, 5_000
+#: States in which it is not known yet whether there will be a connection.
+_OPEN = (None, grpc.ChannelConnectivity.CONNECTING)
 _GRPC_OPTIONS = (
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),  # 4 MiB otherwise
@@ -40,11 +42,6 @@ _GRPC_OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", _FIRST_BACKOFF),
     ("grpc.max_reconnect_backoff_ms", _MAX_BACKOFF),
     ("grpc.use_local_subchannel_pool", 1),  # brokers of one process share no connection, nor each other's trouble
-)
-_SETTLED = (
-    grpc.ChannelConnectivity.READY,
-    grpc.ChannelConnectivity.TRANSIENT_FAILURE,
-    grpc.ChannelConnectivity.SHUTDOWN,
 )
 
 
@@ -62,7 +59,9 @@ class PubSubChannel:
         #: Host and port that are connected to.
         self.target = emulator or _with_port(options.endpoint or f"pubsub.{options.universe_domain}")
         self._lock = threading.Lock()
-        self._connecting: set[threading.Event] = set()  # of those who wait for a connection
+        self._changed = threading.Condition(self._lock)  # `_state` or `_closed`
+        self._state: grpc.ChannelConnectivity | None = None  # None until the first attempt to connect has begun
+        self._watching = False
         self._channel: grpc.Channel | None = None
         self._identity: Identity | None = None
         self._process: int | None = None  # that opened the channel
@@ -118,6 +117,8 @@ class PubSubChannel:
                 raise ConfigurationError(
                     f"ca_file {str(self._options.ca_file)!r} cannot be read ({type(error).__name__})"
                 ) from error
+            if b"-----BEGIN CERTIFICATE-----" not in roots:
+                raise ConfigurationError(f"ca_file {str(self._options.ca_file)!r} holds no certificate in PEM format")
         return grpc.ssl_channel_credentials(roots)
 
     def close(self) -> None:
@@ -127,8 +128,7 @@ class PubSubChannel:
         with self._lock:
             self._closed = True
             channel, self._channel = self._channel, None
-            for known in self._connecting:
-                known.set()
+            self._changed.notify_all()
         if channel is not None:
             channel.close()
 
@@ -176,30 +176,31 @@ class PubSubChannel:
 
         A failed one is left to the call that follows, which fails at once and says why.
         """
-        known, last = threading.Event(), grpc.ChannelConnectivity.IDLE
-
-        def notice(state: grpc.ChannelConnectivity) -> None:
-            nonlocal last
-            last = state
-            if state in _SETTLED:
-                known.set()
-
         with self._lock:
-            self._connecting.add(known)
-        try:
-            channel.subscribe(notice, try_to_connect=True)
-            if not known.wait(timeout):
-                raise UnavailableError(
-                    f"there was no connection to {self.target} within {timeout:g} s: look at the network, the "
-                    "proxy and the endpoint's name"
-                )
-        finally:
-            channel.unsubscribe(notice)
-            with self._lock:
-                self._connecting.discard(known)
-        if self._closed:
-            raise _closed()
-        self._connected = self._connected or last is grpc.ChannelConnectivity.READY
+            begin, self._watching = not self._watching, True
+        if begin:  # once: gRPC's watching thread dies noisily if the channel is closed after a second request to it
+            channel.subscribe(self._notice, try_to_connect=True)
+        with self._changed:
+            known = self._changed.wait_for(lambda: self._closed or self._state not in _OPEN, timeout)
+            if self._closed:
+                raise _closed()
+        if not known:
+            raise UnavailableError(
+                f"there was no connection to {self.target} within {timeout:g} s: look at the network, the proxy and "
+                "the endpoint's name"
+            )
+
+    def _notice(self, state: grpc.ChannelConnectivity) -> None:
+        """Take down what gRPC says of the connection, until there has been one."""
+        with self._changed:
+            if self._state is None and state is grpc.ChannelConnectivity.IDLE:
+                return
+            self._state = state
+            self._connected = self._connected or state is grpc.ChannelConnectivity.READY
+            self._changed.notify_all()
+            channel = self._channel if self._connected else None
+        if channel is not None:
+            channel.unsubscribe(self._notice)
 
     @contextmanager
     def _unless_closed(self) -> Iterator[None]:

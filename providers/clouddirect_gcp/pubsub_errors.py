@@ -68,6 +68,8 @@ _TEXTS: dict[grpc.StatusCode, str] = {
     _Code.UNIMPLEMENTED: "this endpoint does not offer what is asked of it for the {kind} {name}",
 }
 _UNAVAILABLE = "Pub/Sub could not be reached or failed on its side, for the {kind} {name}"
+#: What gRPC says, in words alone, of a certificate that it does not take.
+_UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
 #: Statuses after which a message may have been stored nevertheless.
 _MAYBE_SENT = frozenset(
     {
@@ -87,6 +89,12 @@ _UNNAMED = "TRANSIENT_FAILURE (of others in the request)"
 def classify_rpc_error(error: grpc.RpcError, side: Side, name: str) -> CloudDirectError:
     """Translate a failed call on the topic or subscription ``name``, a full resource name."""
     code = _code(error)
+    if code is _Code.UNAVAILABLE and _UNTRUSTED in (error.details() or "" if isinstance(error, grpc.Call) else ""):
+        return ConfigurationError(
+            f"the certificate of the endpoint, or of a proxy before it, is not trusted here, so the {_RESOURCE[side]} "
+            f"{name!r} was not asked for: name its authority in ca_file",
+            code=code.name,
+        )
     kind = _KINDS.get(code, CloudDirectError)
     if side == "send" and code is _Code.INVALID_ARGUMENT:
         kind = InvalidMessageError

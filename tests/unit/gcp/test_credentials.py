@@ -21,6 +21,7 @@ from clouddirect_gcp.broker_options import GcpBrokerOptions
 from clouddirect_gcp.credential_options import GcpCredentialOptions
 from clouddirect_gcp.credentials import open_credentials
 from clouddirect_gcp.pubsub_identity import Identity
+from clouddirect_gcp.store_options import GcpStoreOptions
 from emulators.http_line import HttpLine, Reply
 from emulators.processes import free_port
 from unit.gcp.pubsub_fixtures import PubSub
@@ -165,6 +166,29 @@ def test_no_credential_goes_over_a_plain_connection_unless_it_was_given_for_it(k
 def test_options_that_exclude_each_other(options: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         GcpCredentialOptions.model_validate(options)
+
+
+@pytest.mark.parametrize("text", ["", "ya29.x\n", " ya29.x", "ya29.x y", "ya29.ü", "Bearer ya29.x"])
+def test_a_token_that_no_header_can_carry(text: str) -> None:
+    with pytest.raises(ValidationError, match="must be the token alone"):
+        GcpCredentialOptions.model_validate({"access_token": text})
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"access_token": "ya29.secret", "anonymous": True},
+        {"access_token": "ya29.secret\n"},
+        {"access_token": ["ya29.secret"]},
+        {"service_account_key": {"private_key": "ya29.secret"}},
+        {"impersonate_through": ["a@b"], "access_token": "ya29.secret"},
+    ],
+)
+def test_refused_options_show_no_secret(options: dict[str, Any]) -> None:
+    for kind, more in ((GcpBrokerOptions, {}), (GcpStoreOptions, {"container": "images"})):
+        with pytest.raises(ValidationError) as raised:
+            kind.model_validate({**options, **more})
+        assert "ya29" not in str(raised.value) + repr(raised.value)
 
 
 @pytest.mark.parametrize("damage", ["text", "list", "user", "no key", "bad key", "no mail"])

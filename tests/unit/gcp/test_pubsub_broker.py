@@ -175,6 +175,8 @@ def test_the_environment_leads_to_an_emulator(monkeypatch: pytest.MonkeyPatch) -
     [
         {"emulator_host": "127.0.0.1:1", "endpoint": "x"},
         {"emulator_host": "127.0.0.1:1", "ca_file": "x"},
+        {"project": "projects/clinic"},
+        {"project": "a clinic"},
         {"emulator_host": "127.0.0.1:1", "service_account_key": "{}"},
         {"emulator_host": "127.0.0.1"},
         {"endpoint": "https://pubsub.googleapis.com"},
@@ -186,7 +188,7 @@ def test_the_environment_leads_to_an_emulator(monkeypatch: pytest.MonkeyPatch) -
 )
 def test_options_that_do_not_fit_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):
-        open_broker("gcp", project="p", **options)
+        open_broker("gcp", **{"project": "p", **options})
 
 
 def test_the_sdks_own_clients(pubsub: PubSub) -> None:

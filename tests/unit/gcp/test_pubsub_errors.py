@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable
 from concurrent import futures
+from pathlib import Path
 
 import grpc
 import pytest
@@ -147,8 +148,21 @@ def test_a_server_that_says_nothing(pubsub: PubSub) -> None:
 
 
 def test_a_certificate_of_somebody_else(pubsub: PubSub) -> None:
+    """That no repeating mends, and nothing has been sent."""
     broker = pubsub.open(ca_file=None)
-    assert isinstance(_fails(lambda: broker.send("orders", Message(body=b"x"))), errors.UnavailableError)
+    for use in (lambda: broker.send("orders", Message(body=b"x")), lambda: broker.receive("orders")):
+        error = _fails(use)
+        assert type(error) is errors.ConfigurationError
+        assert "ca_file" in str(error)
+        assert (error.retryable, error.maybe_sent) == (False, False)
+
+
+def test_a_ca_file_without_certificates(pubsub: PubSub, tmp_path: Path) -> None:
+    path = tmp_path / "root.der"
+    path.write_bytes(b"\x30\x82\x01\x0a")
+    error = _fails(lambda: pubsub.open(ca_file=path).send("orders", Message(body=b"x")))
+    assert isinstance(error, errors.ConfigurationError)
+    assert "PEM" in str(error)
 
 
 def test_a_ca_file_that_cannot_be_read(pubsub: PubSub) -> None:
