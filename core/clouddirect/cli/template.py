@@ -43,6 +43,14 @@ def local_template(directory: Path) -> str:
         f'client_guid = "{uuid.uuid4()}"',
         "# The site of orders that name none.",
         'site = "SITE1"',
+        "# What must survive a restart: where orders stand, what waits to be sent, what could not be processed.",
+        f"data_dir = {_toml(str(directory / 'data'))}",
+        "",
+        '[tracking]             # "clouddirect track" tells where orders stand',
+        "enabled = true",
+        "",
+        "[outbox]               # true: orders are accepted while the line is down, and sent later",
+        "enabled = false",
     ]
     for name, meaning in (_SENDS | _RECEIVES).items():
         lines += _local_queue("endpoints", name, meaning, directory, "send" if name in _SENDS else "receive")
@@ -88,6 +96,14 @@ def provider_template(provider: Provider) -> str:
         f'client_guid = "{FILL_IN}"',
         "# The site of orders that name none.",
         '# site = "PC1234"',
+        "# What must survive a restart is kept there; your user's data directory by default.",
+        '# data_dir = "clouddirect-data"',
+        "",
+        '[tracking]             # "clouddirect track" tells where orders stand',
+        "enabled = true",
+        "",
+        "[outbox]               # true: orders are accepted while the line is down, and sent later",
+        "enabled = false",
     ]
     if provider.broker_options is None:
         lines += ["", f"# {provider.name} has no queues: add [endpoints.orders], [endpoints.events] and",

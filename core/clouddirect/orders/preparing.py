@@ -36,6 +36,10 @@ __all__ = [
     "tracked_problems",
 ]
 
+#: Stages after which an order can neither be changed nor cancelled, as a sentence about it.
+_ENDED = {
+    "graded": "is graded", "result": "has its result", "cancelled": "is cancelled", "refused": "is refused",
+}  # fmt: skip
 _FIXED = "cannot be changed: IRIS keeps the first value and says nothing; cancel the order and submit a new one"
 
 
@@ -127,8 +131,8 @@ def tracked_problems(prepared: OrderRequest, ledger: Ledger) -> list[Problem]:
     if known is None:
         return [Problem(path, "is not known here: nothing was submitted and no event has come for it", "warning")]
     found: list[Problem] = []
-    if code != OrderControlCode.RESEND_RESULT and known.stage in ("graded", "result", "cancelled", "refused"):
-        found.append(Problem(path, f"is {known.stage} already: IRIS ignores this, and says nothing", "warning"))
+    if code != OrderControlCode.RESEND_RESULT and known.stage in _ENDED:
+        found.append(Problem(path, f"{_ENDED[known.stage]} already: IRIS ignores this, and says nothing", "warning"))
     if code == OrderControlCode.RESEND_RESULT and known.stage not in ("graded", "result"):
         found.append(Problem(path, "is not graded as far as is known here: there is no result to send", "warning"))
     if code == OrderControlCode.XO:
