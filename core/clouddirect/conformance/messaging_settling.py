@@ -98,12 +98,13 @@ class SettlingCases(MessagingHarness):
 
     # -- dead letters ---------------------------------------------------------------------------------------
 
-    def test_dead_letter_with_a_readable_reason(self, broker: MessageBroker, queue: str) -> None:
+    def test_dead_letter_with_a_readable_reason(self, broker: MessageBroker) -> None:
         """A dead-lettered message leaves its queue and is found, whole and with the reason, in the broker's own."""
+        queue = self.new_queue(lease=self.shortest_lease)
         can = self.declared(broker, queue, "native_dead_letter", "dead_letter_queue")
         assert can.dead_letter_queue is not None
         (sent,) = self.send(broker, queue, 1, attributes={"own": "kept"}, correlation_id="c", subject="s")
-        self.one(broker, queue).dead_letter("unreadable", "not JSON at byte 7")
+        self.one(broker, queue, self.short_lease(broker, queue)).dead_letter("unreadable", "not JSON at byte 7")
         dead = self.one(broker, can.dead_letter_queue)
         assert dead.message.id == sent
         assert dead.message.body == b"message 0"
@@ -112,7 +113,7 @@ class SettlingCases(MessagingHarness):
         assert dead.message.attributes[DEAD_LETTER_REASON] == "unreadable"
         assert dead.message.attributes[DEAD_LETTER_DESCRIPTION] == "not JSON at byte 7"
         dead.ack()
-        self.assert_nothing_comes(broker, queue)
+        self.assert_nothing_comes(broker, queue, self.shortest_lease * 1.5)
         self.assert_nothing_comes(broker, can.dead_letter_queue)
 
     def test_dead_letter_to_a_configured_target(self) -> None:
