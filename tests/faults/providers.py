@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from emulators.http_line import HttpLine, Reply
+from emulators.http_line import HttpLine, LoseReply, Reply
 from faults.lines import Route
 
 __all__ = ["PROVIDERS", "Provider", "Site"]
@@ -47,6 +47,7 @@ class Provider:
         endpoint, store: options that make its clients less patient than they are by default, so that runs are short.
         broker_throttles, store_throttles: the service asks to slow down, at every request.
         broker_revoked, store_revoked: the service does not know the credential any more.
+        order_unconfirmed, image_unconfirmed: broker or store do what they are asked, and their answer gets lost.
         broker_away: in place of cutting the line, where there is none.
         lines: whether there are lines.
     """
@@ -58,6 +59,8 @@ class Provider:
     store_throttles: Fault | None = None
     broker_revoked: Fault | None = None
     store_revoked: Fault | None = None
+    order_unconfirmed: Fault | None = None
+    image_unconfirmed: Fault | None = None
     broker_away: Fault | None = None
     lines: bool = True
 
@@ -74,14 +77,15 @@ class Provider:
             yield Site(cloud, {**values, "endpoints": led, "stores": {"images": store.through(images)}}, broker, store)
 
 
-def _answering(line: Callable[[Site], HttpLine | None], *replies: tuple[str, Reply]) -> Fault:
-    """A server that answers requests whose method or target holds a text with a reply; an empty text fits all."""
+def _answering(line: Callable[[Site], HttpLine | None], answer: Reply | LoseReply, action: str = "") -> Fault:
+    """A server whose answer to each request is this one; with ``action``, to requests whose
+    ``X-Amz-Target`` ends so."""
 
     @contextmanager
     def fault(site: Site) -> Iterator[None]:
         http = line(site)
         assert http is not None
-        http.rule = lambda request: next((reply for text, reply in replies if text in request.target), None)
+        http.rule = lambda request: answer if request.headers.get("x-amz-target", "").endswith(action) else None
         try:
             yield
         finally:
@@ -114,6 +118,18 @@ def _bus_throttles(site: Site) -> Iterator[None]:
         yield
     finally:
         bus.faults.clear()
+
+
+@contextmanager
+def _bus_unconfirmed(site: Site) -> Iterator[None]:
+    from emulators.servicebus import Drop, Point
+
+    for queue in _SENDS:
+        site.cloud._bus.faults.add(Point.TRANSFER, Drop(after=True), entity=queue, times=None)
+    try:
+        yield
+    finally:
+        site.cloud._bus.faults.clear()
 
 
 @contextmanager
@@ -192,6 +208,18 @@ def _pubsub_answers(status: str) -> Fault:
     return fault
 
 
+@contextmanager
+def _pubsub_unconfirmed(site: Site) -> Iterator[None]:
+    from emulators.pubsub import Drop
+
+    faults = site.cloud._pubsub.faults
+    faults.add("Publish", Drop(applied=True), 10_000, lambda request: request.topic.endswith(_SENDS))
+    try:
+        yield
+    finally:
+        faults.clear()
+
+
 def _gcs_error(status: int, reason: str) -> Reply:
     error = {"code": status, "message": reason, "errors": [{"reason": reason, "message": reason}]}
     return Reply(status, {"Content-Type": "application/json"}, json.dumps({"error": error}).encode())
@@ -216,27 +244,33 @@ PROVIDERS: Mapping[str, Provider] = {
     "azure": Provider(
         store={"stall_timeout": 1.0},
         broker_throttles=_bus_throttles,
-        store_throttles=_answering(_store, ("", _blob_error(503, "ServerBusy", **{"Retry-After": "1"}))),
+        store_throttles=_answering(_store, _blob_error(503, "ServerBusy", **{"Retry-After": "1"})),
         broker_revoked=_bus_revoked,
-        store_revoked=_answering(_store, ("", _blob_error(403, "AuthenticationFailed"))),
+        store_revoked=_answering(_store, _blob_error(403, "AuthenticationFailed")),
+        order_unconfirmed=_bus_unconfirmed,
+        image_unconfirmed=_answering(_store, LoseReply()),
     ),
     "aws": Provider(
         http=True,
         # a message whose delivery got lost comes again after a lease
         endpoint={"lease": 10, "poll_seconds": 1, "connect_timeout": 1, "read_timeout": 2},
         store={"stall_timeout": 1.0},
-        broker_throttles=_answering(_broker, ("", _SQS_BUSY)),
-        store_throttles=_answering(_store, ("", _S3_BUSY)),
+        broker_throttles=_answering(_broker, _SQS_BUSY),
+        store_throttles=_answering(_store, _S3_BUSY),
         broker_revoked=_revoked_keys("orders", "events", "results"),
         store_revoked=_revoked_keys("images"),
+        order_unconfirmed=_answering(_broker, LoseReply(), "SendMessageBatch"),
+        image_unconfirmed=_answering(_store, LoseReply()),
     ),
     "gcp": Provider(
         endpoint={"lease": 10},
         store={"stall_timeout": 1.0},
         broker_throttles=_pubsub_answers("RESOURCE_EXHAUSTED"),
-        store_throttles=_answering(_store, ("", _gcs_error(429, "rateLimitExceeded"))),
+        store_throttles=_answering(_store, _gcs_error(429, "rateLimitExceeded")),
         broker_revoked=_pubsub_answers("UNAUTHENTICATED"),
-        store_revoked=_answering(_store, ("", _gcs_error(401, "authError"))),
+        store_revoked=_answering(_store, _gcs_error(401, "authError")),
+        order_unconfirmed=_pubsub_unconfirmed,
+        image_unconfirmed=_answering(_store, LoseReply()),
     ),
     "local": Provider(lines=False, broker_away=_locked),
 }  # fmt: skip

@@ -120,6 +120,8 @@ FAULTS: Mapping[str, Scenario] = {
     "broker_away": Scenario("broker away in mid-flow", broker_away, _OUTAGE, must=True),
     "store_away": Scenario("store away", store_away, _OUTAGE, must=True, again=False),
     "cut": Scenario("all connections cut, five times", cut, _OUTAGE),
+    "order_unconfirmed": Scenario("confirmation of the order lost", None, _OUTAGE, must=True),
+    "image_unconfirmed": Scenario("confirmation of the image lost", None, _OUTAGE, must=True, again=False),
     "broker_stalled": Scenario("broker silent", broker_stalled, _OUTAGE, long=75.0),
     "store_stalled": Scenario("store silent", store_stalled, _OUTAGE, must=True, again=False, short=4.0),
     "broker_throttles": Scenario("broker throttles", None, _THROTTLED, must=True),

@@ -28,6 +28,7 @@ GOOD = Figures(orders=4, receipts=2, results=4, messages=24, shown=Counter(Throt
         ("broker_throttles", {"missing": 1}, "1 messages or results were never handled"),
         ("broker_throttles", {"results": 3}, "of 4 orders only 3 have their result"),
         ("broker_throttles", {"twice": 1}, "1 messages were handled twice"),
+        ("broker_throttles", {"messages": 27}, "the platform sent 27 messages about 4 orders, not 6 about each"),
         ("store_throttles", {"messages_again": 2}, "0 orders and 2 messages came again, and nothing explains it"),
         ("store_throttles", {"orders_again": 1}, "1 orders and 0 messages came again, and nothing explains it"),
         ("broker_throttles", {"run_errors": Counter(UnavailableError=1)},

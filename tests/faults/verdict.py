@@ -10,6 +10,9 @@ __all__ = ["broken_promises"]
 #: Seconds beyond the fault's own within which a call of `submit` must have come back: the time that a single call to a
 #: broker may take by default (60), and what a busy machine adds.
 _DEADLINE = 90.0
+#: What the platform says of an order with an image that it grades by itself: five events and the result. More of them
+#: mean that it took a repeat for another order.
+_WORDS = 6
 #: Whether trying again helps, by what the error is.
 _PASSING = frozenset({"ThrottledError", "TimeoutError", "UnavailableError"})
 
@@ -26,6 +29,8 @@ def broken_promises(fault: str, figures: Figures, *, lasts: float = 0.0) -> list
         f"{figures.missing} messages or results were never handled": figures.missing,
         f"of {figures.orders} orders only {figures.results} have their result": figures.results != figures.orders,
         f"{figures.twice} messages were handled twice": figures.twice,
+        f"the platform sent {figures.messages} messages about {figures.orders} orders, not {_WORDS} about each":
+            figures.messages != _WORDS * figures.orders,
         f"{figures.orders_again} orders and {figures.messages_again} messages came again, and nothing explains it":
             not scenario.again and figures.orders_again + figures.messages_again,
         f"the caller saw {sorted(shown)}, not only {sorted(scenario.shown)}": not shown.keys() <= scenario.shown,
