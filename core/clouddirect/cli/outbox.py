@@ -51,7 +51,7 @@ def list_waiting(app: App, as_json: bool) -> int:
                 })  # fmt: skip
                 continue
             state = "on hold" if one.held else "waits" if one.behind is None else f"waits for {one.behind}"
-            details = [f"failed {one.attempts} times: {one.error}"] if one.error else []
+            details = [f"failed {one.attempts} time{'s' * (one.attempts != 1)}: {one.error}"] if one.error else []
             rows.add((one.seq, when(one.accepted_at), one.local_id, one.operation, state), details)
     if not as_json:
         rows.end("the outbox is empty")
