@@ -255,9 +255,9 @@ def test_the_page_shows_whole_files_and_its_mixes_are_made_of_their_tables() -> 
 
 def test_the_table_of_differences_is_true(tmp_path: Path) -> None:
     options = {
-        "aws": {"region": "us-east-1", "access_key_id": "an id", "secret_access_key": "a secret"},
-        "azure": {"fully_qualified_namespace": "acme.servicebus.windows.net", "sas_token": "a token"},
-        "gcp": {"project": "acme-clinic", "access_token": "a token"},
+        "aws": {"region": "us-east-1", "access_key_id": "id", "secret_access_key": "secret"},
+        "azure": {"fully_qualified_namespace": "acme.servicebus.windows.net", "key_name": "name", "key": "c2VjcmV0"},
+        "gcp": {"project": "acme-clinic", "access_token": "token"},
         "local": {"path": str(tmp_path / "queues.db")},
     }
     table = differences()
