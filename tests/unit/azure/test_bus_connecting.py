@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -101,16 +102,15 @@ def test_a_proxy_that_refuses_shows_no_password(secure: ServiceBusServer, bus_ce
             assert "wr0ngpass" not in "".join(traceback.format_exception(caught.value))
 
 
-def test_a_proxy_that_refuses_says_so(
-    secure: ServiceBusServer, bus_certificates: Certificates, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_proxy_that_refuses_says_so(secure: ServiceBusServer, bus_certificates: Certificates) -> None:
     with ConnectProxy(credentials="clinic:right") as proxy:
         address = f"http://127.0.0.1:{proxy.port}"
         with open_bus(secure, ONCE, proxy=address, **_reached(secure, bus_certificates)) as broker:
             with pytest.raises(AuthenticationError, match="option proxy") as caught:
                 broker.send("q", Message(body=b"x"))
             assert (caught.value.code, caught.value.retryable) == ("proxy-407", False)
-    assert "Traceback" not in capfd.readouterr().err  # of the SDK's log
+    # the SDK logs it, with a traceback, which is not for programs that have set up no logging
+    assert any(isinstance(handler, logging.NullHandler) for handler in logging.getLogger("azure.servicebus").handlers)
 
 
 @pytest.mark.parametrize(

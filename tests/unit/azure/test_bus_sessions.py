@@ -11,6 +11,7 @@ import pytest
 from clouddirect.errors import LeaseLostError, UnsupportedError
 from clouddirect.messaging import DEAD_LETTER_REASON, Delivery, Message, MessageBroker
 from clouddirect_azure import bus_receiver, bus_sessions
+from clouddirect_azure.broker import AzureBroker
 from emulators.servicebus import (
     LISTEN,
     SEND,
@@ -124,13 +125,17 @@ def test_whoever_waits_for_another_session_gets_the_one_that_is_free_again(
     broker, got = bus_brokers(), list[Delivery]()
     _send(broker, "a", 3)
     first = _one(broker)
-    thread = _begin_receive(broker, got, 10.0)
+    thread = _begin_receive(broker, got, 30.0)
     _until(lambda: len(bus.connections) == 3, "it waits for another session")
     first.ack()
-    thread.join(20)
+    thread.join(10)
     assert [one.message.body for one in got] == [b"a1"]
     # the wait that it left behind is gone on with, and what that brings is kept for the next caller
     _send(bus_brokers(), "b")
+    assert isinstance(broker, AzureBroker)
+    receivers = broker._receivers["ordered"]
+    assert isinstance(receivers, bus_sessions.SessionReceivers)
+    _until(lambda: not receivers._left, "the session was accepted")
     assert _one(broker).message.body == b"b0"
     got[0].ack()
     assert _one(broker).message.body == b"a2"
