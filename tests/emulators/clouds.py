@@ -126,7 +126,7 @@ class _Azure:
 
         key = f"{name}-{side}"
         if key not in self._keys:
-            if not any(known.startswith(f"{name}-") for known in self._keys):
+            if self._keys.keys().isdisjoint({f"{name}-send", f"{name}-receive"}):  # adding it again would empty it
                 self._bus.add_queue(name)
             rights = [SEND if side == "send" else LISTEN]
             self._keys[key] = self._bus.authority.keys[key] = AccessKey(key, uuid.uuid4().hex, rights, name)
