@@ -10,7 +10,7 @@ machine. Exit code 1 says that a promise was broken.
 
 The short form takes about two minutes. With --long outages last 10 s, a silent broker is silent for 75 s, which is
 longer than a call waits, and the connection is cut at each turn of the conversation, once before the server hears of it
-and once in place of its answer: that takes about half an hour.
+and once in place of its answer: that takes about six minutes.
 """
 
 from __future__ import annotations

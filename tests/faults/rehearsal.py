@@ -38,6 +38,7 @@ class Figures:
         results: orders of which the result was handled and its report saved.
         messages: events and results that the platform sent, each once.
         missing: those of them that were never handled, and orders without a result.
+        given_up: orders that the caller without outbox did not get confirmed even when the fault was over.
         twice: messages for which the handler was called twice.
         orders_again: orders that reached the platform again, which knows them by their message id.
         messages_again: events and results that were delivered again, which the inbox knows.
@@ -55,6 +56,7 @@ class Figures:
     results: int = 0
     messages: int = 0
     missing: int = 0
+    given_up: int = 0
     twice: int = 0
     orders_again: int = 0
     messages_again: int = 0
@@ -68,7 +70,7 @@ class Figures:
 
     def add(self, other: Figures) -> None:
         """Take in the figures of another run of the same."""
-        for name in ("orders", "receipts", "results", "messages", "missing", "twice", "orders_again",
+        for name in ("orders", "receipts", "results", "messages", "missing", "given_up", "twice", "orders_again",
                      "messages_again", "seconds", "cuts"):  # fmt: skip
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for name in ("shown", "run_errors", "not_retryable"):

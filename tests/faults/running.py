@@ -41,6 +41,7 @@ def run_cell(at: Platform, fault: str, directory: Path, *, long: bool = False) -
         ended = monotonic()
         while not confirmed() and monotonic() < ended + _PATIENCE:
             _pause(0.2)
+        program.figures.given_up = int(not confirmed())
         program.submit()
         program.wait_for_all(_PATIENCE)
         program.figures.recovery = monotonic() - ended

@@ -75,8 +75,9 @@ def as_markdown(cells: Iterable[Cell]) -> str:
         orders = f"{figures.orders}, {figures.cuts} cut" if figures.cuts else figures.orders
         shown = (
             "" if title == before else title, cell.provider, orders, figures.receipts, figures.results,
-            figures.missing, figures.twice, figures.orders_again, figures.messages_again, _errors(figures.shown),
-            _errors(figures.run_errors), f"{figures.longest:.1f} s", f"{figures.recovery:.1f} s",
+            figures.missing + figures.given_up, figures.twice, figures.orders_again, figures.messages_again,
+            _errors(figures.shown), _errors(figures.run_errors),
+            f"{figures.longest:.1f} s", f"{figures.recovery:.1f} s",
             "kept" if not cell.broken else f"**BROKEN: {'; '.join(cell.broken)}**",
         )  # fmt: skip
         before = title

@@ -26,6 +26,7 @@ GOOD = Figures(orders=4, receipts=2, results=4, messages=24, shown=Counter(Throt
     ("fault", "wrong", "told"),
     [
         ("broker_throttles", {"missing": 1}, "1 messages or results were never handled"),
+        ("broker_throttles", {"given_up": 1}, "an order was not confirmed even when the fault was over"),
         ("broker_throttles", {"results": 3}, "of 4 orders only 3 have their result"),
         ("broker_throttles", {"twice": 1}, "1 messages were handled twice"),
         ("broker_throttles", {"messages": 27}, "the platform sent 27 messages about 4 orders, not 6 about each"),

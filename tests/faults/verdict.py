@@ -27,6 +27,7 @@ def broken_promises(fault: str, figures: Figures, *, lasts: float = 0.0) -> list
     }  # fmt: skip
     found = {
         f"{figures.missing} messages or results were never handled": figures.missing,
+        "an order was not confirmed even when the fault was over": figures.given_up,
         f"of {figures.orders} orders only {figures.results} have their result": figures.results != figures.orders,
         f"{figures.twice} messages were handled twice": figures.twice,
         f"the platform sent {figures.messages} messages about {figures.orders} orders, not {_WORDS} about each":
