@@ -248,12 +248,16 @@ def test_a_child_that_is_forked_during_a_flush_can_flush(journal: Journal) -> No
     thread = threading.Thread(target=outbox.flush, args=(far,))
     thread.start()
     assert began.wait(60)
+    looked, tells = os.pipe()
     child = os.fork()
     if child == 0:
         far.now = lambda: None
         busy = outbox.flush(far).busy  # the parent is at it
+        os.write(tells, b".")
         os._exit(7 if not busy else _child_alone(outbox, far))
     try:
+        os.close(tells)
+        os.read(looked, 1)
         assert outbox.flush(Far()).busy
     finally:
         go_on.set()
