@@ -27,7 +27,7 @@ SECRET = "top-secret-value"
 @pytest.fixture
 def far(far: FarSide, tmp_path: Path) -> FarSide:
     """The other side, with a data directory of the test's own."""
-    change(r"\A", f"data_dir = {json.dumps(str(tmp_path / 'data'))}\n")
+    change("data_dir = .*", f"data_dir = {json.dumps(str(tmp_path / 'data'))}")
     return far
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ def far(far: FarSide, tmp_path: Path) -> FarSide:
     path = json.dumps(str(tmp_path / "clouddirect-data" / "queues.db"))
     looking = f'[endpoints.orders]\ndead_letter_receive = {{ path = {path}, access = "receive", create = true }}'
     text = text.replace("[endpoints.orders]", looking, 1)
-    settings.write_text(f"data_dir = {json.dumps(str(tmp_path / 'data'))}\n{text}", encoding="utf-8")
+    own = f"data_dir = {json.dumps(str(tmp_path / 'data'))}"
+    settings.write_text(re.sub("data_dir = .*", lambda _: own, text, count=1), encoding="utf-8")
     return far
 
 
