@@ -84,6 +84,7 @@ def test_what_is_accepted_after_another_flush_has_ended_is_sent_at_once(place: P
             for _ in range(600):  # the client's own flush ends a moment after its last receipt
                 if stack.enter_context(others.held()):
                     break
+                stack.close()
                 threading.Event().wait(0.05)
             else:
                 pytest.fail("the client's own flush does not end")
