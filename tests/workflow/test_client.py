@@ -13,7 +13,7 @@ import pytest
 from clouddirect.errors import AlreadyExistsError, ConfigurationError, InvalidMessageError, UnavailableError
 from clouddirect.messaging import ConsumerOptions, Message
 from clouddirect.orders import CloudDirect, ImageFile
-from clouddirect.orders.connections import OpenStore
+from clouddirect.orders.connections import Connections, OpenStore
 from clouddirect.orders.images import upload_all
 from clouddirect.orders.models import AzureBlobStorage, Camera, Image, Site
 from clouddirect.settings import Settings
@@ -240,3 +240,18 @@ def test_the_order_passed_in_is_not_changed(settings: Settings, new_order: Any, 
             assert done.order.order.local_id != "ORD-9"
             assert done.order.patient.name.last != "Another"
             assert done.order.site.local_id == "PC1234"
+
+
+def test_how_long_a_call_may_take_is_a_setting_of_each_endpoint(settings: Settings) -> None:
+    assert settings.endpoints.events is not None
+    settings.endpoints.events.call_timeout = 7.0
+    connections = Connections(settings.endpoints, settings.stores)
+    try:
+        timeouts = {
+            name: connections.queue(name).broker.runtime.call_timeout for name in ("orders", "events", "results")
+        }
+    finally:
+        connections.close()
+    assert timeouts == {"orders": 60.0, "events": 7.0, "results": 60.0}
+    with pytest.raises(ConfigurationError, match=r"endpoints\.orders\.call_timeout"):
+        Settings.of({"endpoints": {"orders": {"provider": "local", "queue": "q", "call_timeout": 0}}})

@@ -118,7 +118,9 @@ class Connections(Forked):
         else:
             from clouddirect.settings import EndpointSettings
 
-            own = EndpointSettings(provider=settings.provider, queue=settings.queue, **given.options)
+            own = EndpointSettings(
+                provider=settings.provider, queue=settings.queue, call_timeout=settings.call_timeout, **given.options
+            )
             with self._lock:
                 self._refuse_closed()
                 broker = self._broker(f"{self._where}endpoints.{name}.dead_letter_receive", own)
@@ -173,13 +175,15 @@ class Connections(Forked):
         from clouddirect.settings import resolve_options
 
         dead_letter = {settings.queue: settings.dead_letter_send} if settings.dead_letter_send else {}
-        identity = json.dumps([settings.provider, settings.options, dead_letter], sort_keys=True, default=str)
+        same = [settings.provider, settings.options, dead_letter, settings.call_timeout]
+        identity = json.dumps(same, sort_keys=True, default=str)
         if identity not in self._brokers:
             runtime = BrokerRuntime(
                 clock=self._clock,
                 retry=self._retry,
                 observers=load_observers(self._observers),
                 dead_letter_send=dead_letter,
+                call_timeout=settings.call_timeout,
                 quarantine=self.quarantine.directory if self._data_dir else None,
             )
             options = resolve_options(path, settings.options)

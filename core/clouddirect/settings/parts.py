@@ -80,15 +80,17 @@ class EndpointSettings(_Part):
         dead_letter_send: the queue that dead-lettered messages are sent to where the broker has none of its own.
         dead_letter_receive: where dead letters are read, if it is neither the provider's own place nor
             ``dead_letter_send``, or if that needs another credential: a name, or a `DeadLetterSettings`.
+        call_timeout: seconds that a single attempt to send or settle may take.
     """
 
     model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
-    shown = ("provider", "queue", "dead_letter_send", "dead_letter_receive")
+    shown = ("provider", "queue", "dead_letter_send", "dead_letter_receive", "call_timeout")
 
     provider: str
     queue: str
     dead_letter_send: str | None = None
     dead_letter_receive: DeadLetterSettings | None = None
+    call_timeout: float = Field(default=60.0, gt=0)
 
     @field_validator("dead_letter_receive", mode="before")
     @classmethod
