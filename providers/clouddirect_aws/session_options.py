@@ -39,6 +39,16 @@ def _proxy(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _credential(secret: SecretStr) -> SecretStr:
+    text = secret.get_secret_value()
+    if not text or not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("is no AWS credential: it is empty or holds blanks, line ends or other signs than ASCII's")
+    return secret
+
+
+_Credential = Annotated[SecretStr, AfterValidator(_credential)]
+
+
 class SessionOptions(BaseModel):
     """How to reach an AWS account. Times are seconds.
 
@@ -69,9 +79,9 @@ class SessionOptions(BaseModel):
     region: Annotated[str, Field(min_length=1)] | None = None
     endpoint_url: Annotated[str, AfterValidator(_endpoint)] | None = None
     profile: Annotated[str, Field(min_length=1)] | None = None
-    access_key_id: SecretStr | None = None
-    secret_access_key: SecretStr | None = None
-    session_token: SecretStr | None = None
+    access_key_id: _Credential | None = None
+    secret_access_key: _Credential | None = None
+    session_token: _Credential | None = None
     role_arn: Annotated[str, Field(pattern=r"^arn:[a-z0-9-]+:iam::\d{12}:role/")] | None = None
     role_session_name: Annotated[str, Field(pattern=r"^[\w+=,.@-]{2,64}$")] = "clouddirect"
     role_external_id: SecretStr | None = None
