@@ -66,7 +66,7 @@ class AwsStore(FileStore):
 
     provider = "aws"
     preferred_part_size = 5 << 20  # the least that S3 takes
-    preferred_concurrency = 8
+    preferred_concurrency = 16
 
     def __init__(self, options: AwsStoreOptions, runtime: StoreRuntime | None = None) -> None:
         """Open the store; no I/O."""
