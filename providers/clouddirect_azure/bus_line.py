@@ -28,7 +28,7 @@ from azure.servicebus import ServiceBusClient, ServiceBusReceiver, ServiceBusSen
 from clouddirect.errors import UnavailableError
 from clouddirect_azure.bus_types import learn_types, unread
 
-__all__ = ["BRIEF", "STALL", "Line", "Outcome", "be_patient", "break_all", "close_whole"]
+__all__ = ["BRIEF", "Line", "Outcome", "STALL", "be_patient", "break_all", "close_whole"]
 
 log = logging.getLogger("clouddirect.azure")
 learn_types()

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from clouddirect.messaging import SendReceipt
 
-__all__ = ["SCHEMA", "Destination", "FlushReport", "Outbox", "Waiting"]
+__all__ = ["Destination", "FlushReport", "Outbox", "SCHEMA", "Waiting"]
 
 log = logging.getLogger("clouddirect.orders")
 
