@@ -21,6 +21,8 @@ __all__ = ["KEY", "Right", "held", "needed"]
 
 #: An object that is there in every container: a service may hide that something is missing from who may not read.
 KEY = "there.jpg"
+#: Seconds that a queue is asked for messages: a busy machine may say no later than an empty one says nothing.
+REFUSED_WITHIN = 4.0
 
 
 class Right(NamedTuple):
@@ -78,7 +80,7 @@ def _with_queues(settings: Settings, opened: ExitStack) -> dict[Right, Callable[
         broker = opened.enter_context(open_broker_with(own.provider, options, BrokerRuntime()))
         for other, place in places.items():
             if place.provider == own.provider and (own.provider != "local" or other == name):
-                attempts[Right(name, "receive", other)] = partial(broker.receive, place.queue)
+                attempts[Right(name, "receive", other)] = partial(broker.receive, place.queue, wait=REFUSED_WITHIN)
                 attempts[Right(name, "send", other)] = partial(broker.send, place.queue, Message(body=b"{}"))
     return attempts
 
