@@ -29,6 +29,9 @@ class MessagingHarness:
     #: Names of methods that offer nothing, each with the reason.
     without: ClassVar[Mapping[str, str]] = {}
 
+    #: Whether messages of other programs carry attributes.
+    foreign_attributes: ClassVar[bool] = True
+
     #: Messages of the round trip.
     payload_count: ClassVar[int] = 100
     #: Messages that are given back once each.
@@ -79,8 +82,8 @@ class MessagingHarness:
         """
         pytest.fail(f"{type(self).__name__} must override new_queue()")
 
-    def missing_queue(self) -> str:
-        """Return the well-formed name of a queue that does not exist."""
+    def missing_queue(self) -> Any:
+        """Return the well-formed name of a queue that does not exist; NotImplemented where naming a queue makes it."""
         pytest.fail(f"{type(self).__name__} must override missing_queue()")
 
     def send_only_broker(self, queue: str, **runtime: Any) -> Any:
