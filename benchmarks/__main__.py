@@ -108,6 +108,9 @@ def servicebus(reports: list[Report]) -> Iterator[Row]:
             yield Row(f"azure {one['what']}", ours, f"{rate:,.1f}/s ({side})", rates["broker"] / rate, ">= 1000")
 
 
+_AWS = {"send": "aws send_many", "receive": "aws receive and delete"}
+
+
 def sqs(reports: list[Report]) -> Iterator[Row]:
     """bench_sqs."""
     (calls,) = (one for one in reports if one["what"] == "calls")
@@ -116,7 +119,7 @@ def sqs(reports: list[Report]) -> Iterator[Row]:
             continue
         for name in ("boto3", "kombu"):
             ours, theirs = f"{one['broker_per_s']:,.0f}/s", f"{one[f'{name}_per_s']:,.0f}/s ({name})"
-            yield Row(f"aws {one['what']}", ours, theirs, one[f"to_{name}"], f">= {one[f'limit_{name}']}")
+            yield Row(_AWS[one["what"]], ours, theirs, one[f"to_{name}"], f">= {one[f'limit_{name}']}")
     for what in ("send", "receive", "delete"):
         yield Row(f"aws API calls a message, {what}", f"{calls[what]:.4f}", "0.1 (the optimum)", calls[what] / 0.1,
                   f"<= {calls['limit'] / 0.1:.2f}")  # fmt: skip
