@@ -9,12 +9,13 @@ or with ``--json`` one JSON object a line::
     {"what": "calls", "send": …, "receive": …, "delete": …, "limit": 0.105, "messages": 3000}
 
 boto3 is what a careful program does: batches of ten, eight threads, long polls, batched deletes, failed entries looked
-at. The broker sends with ``send_many`` and receives with ``consume``, with a handler that does nothing and 80 threads,
-so that eight polls run at the same time here too. Both times end when the last delete is confirmed. kombu sends and
-gets one message at a time, as its transport does. Figures are medians over the rounds, which take the three in turn;
-each round of each has a queue of its own, and no more than 4,000 messages, because ministack slows with deep queues.
-The first round warms up and is not counted. Messages exist before the clock starts. The server shares the machine and
-is the bottleneck: read the ratios.
+at, an attribute with each message as on the other side, and the receive count asked for, by which poison is known. A
+program that wants neither attributes nor counts receives some 5 % faster. The broker sends with ``send_many`` and
+receives with ``consume``, with a handler that does nothing and 80 threads, so that eight polls run at the same time
+here too. Both times end when the last delete is confirmed. kombu sends and gets one message at a time, as its transport
+does. Figures are medians over the rounds, which take the three in turn; each round of each has a queue of its own, and
+no more than 4,000 messages, because ministack slows with deep queues. The first round warms up and is not counted.
+Messages exist before the clock starts. The server shares the machine and is the bottleneck: read the ratios.
 
 Calls a message are counted in a round of their own, through a proxy that sees every request.
 """
@@ -40,6 +41,8 @@ THREADS = 8
 LIMITS = {"boto3": 0.9, "kombu": 5.0}
 CALLS_LIMIT = 0.105
 ACTIONS = ("SendMessageBatch", "ReceiveMessage", "DeleteMessageBatch")
+#: The attribute that each message carries.
+KIND = {"kind": {"DataType": "String", "StringValue": "order"}}
 NUMBERS = itertools.count(1)
 
 
@@ -69,7 +72,9 @@ class Raw:
         batches = [bodies[start : start + 10] for start in range(0, len(bodies), 10)]
 
         def send_batch(batch: list[str]) -> None:
-            entries = [{"Id": str(place), "MessageBody": body} for place, body in enumerate(batch)]
+            entries = [
+                {"Id": str(place), "MessageBody": body, "MessageAttributes": KIND} for place, body in enumerate(batch)
+            ]
             assert not self.sqs.send_message_batch(QueueUrl=url, Entries=entries).get("Failed")
 
         with ThreadPoolExecutor(THREADS) as pool:
@@ -81,7 +86,10 @@ class Raw:
 
         def work(_: int) -> None:
             while not all_deleted.is_set():
-                answer = self.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=1)
+                answer = self.sqs.receive_message(
+                    QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=1, MessageAttributeNames=["All"],
+                    MessageSystemAttributeNames=["ApproximateReceiveCount"],
+                )  # fmt: skip
                 found = answer.get("Messages", [])
                 if found:
                     entries = [{"Id": str(n), "ReceiptHandle": one["ReceiptHandle"]} for n, one in enumerate(found)]
@@ -140,7 +148,7 @@ class Broker:
         """What `send` takes; made before the clock starts."""
         from clouddirect.messaging import Message
 
-        return [Message(body=body.encode()) for body in bodies]
+        return [Message(body=body.encode(), attributes={"kind": "order"}) for body in bodies]
 
     def send(self, url: str, messages: list[Any]) -> None:
         """Send everything."""
