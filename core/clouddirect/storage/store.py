@@ -12,13 +12,7 @@ from types import MappingProxyType, TracebackType
 from typing import Literal, Self, TypeVar, final
 
 from clouddirect.checks import CheckResult
-from clouddirect.errors import (
-    ClosedError,
-    CloudDirectError,
-    ConfigurationError,
-    NotFoundError,
-    UnsupportedError,
-)
+from clouddirect.errors import ClosedError, CloudDirectError, ConfigurationError, NotFoundError, UnsupportedError
 from clouddirect.gate import Gate
 from clouddirect.observers import FileEvent
 from clouddirect.retry import Interrupt
