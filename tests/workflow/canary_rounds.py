@@ -65,7 +65,7 @@ def submit(canary: Canary, far: FarSide) -> None:
     canary.run("submit", file, code=2)  # for its warnings
     _orders(canary, "submit", "NW")
     huge = order()
-    huge["Patient"]["AdditionalInfo"] = PATIENT * 500_000
+    huge["Patient"]["AdditionalInfo"] = PATIENT * 1_100_000  # more than Pub/Sub takes, and it takes the most
     canary.run("submit", canary.write("huge.json", huge), "--force", code=1)
     canary.run("submit", "-", stdin=PATIENT.encode(), code=2)
     _csv(canary)
@@ -224,7 +224,7 @@ def outbox(canary: Canary, far: FarSide) -> None:
     values = canary.values | {"outbox": {"enabled": True, "wait": 20.0}, "tracking": {"enabled": True}}
     picture = canary.write("right.jpg", PICTURE)
     huge = order("ORD-2")
-    huge["Patient"]["AdditionalInfo"] = PATIENT * 500_000
+    huge["Patient"]["AdditionalInfo"] = PATIENT * 1_100_000  # more than Pub/Sub takes, and it takes the most
     canary.run("submit", canary.write("huge.json", huge), "--image", f"{picture}:OD", "--force", values=values, code=1)
     canary.run("submit", canary.write("order.json", order()), "--image", f"{picture}:OD", "--force", values=values,
                code=0)  # fmt: skip
