@@ -31,8 +31,8 @@ from clouddirect.settings import Settings
 from emulators.clouds import CLIENT_GUID, to_toml
 
 __all__ = [
-    "BORN", "Canary", "FarSide", "PATIENT", "PICTURE", "event", "filled", "grading", "modes", "nothing_there", "order",
-    "result", "secrets_in",
+    "BORN", "Canary", "FarSide", "PATIENT", "PICTURE", "event", "filled", "grading", "inline_keys", "modes",
+    "nothing_there", "order", "result", "secrets_in",
 ]  # fmt: skip
 
 #: Stands wherever a text may say who a patient is. In two parts: a traceback shows lines of this file, too.
@@ -89,6 +89,15 @@ def grading(local_id: str = "ORD-1") -> dict[str, Any]:
     return wire | {"Site": {"LocalId": "DEMO"}, "OD": eye, "OS": eye}
 
 
+def inline_keys(values: Any) -> None:
+    """Put keys of service accounts into the settings themselves, where they are secrets, in place of their files."""
+    if isinstance(values, dict):
+        if "service_account_file" in values:
+            values["service_account_key"] = Path(values.pop("service_account_file")).read_text(encoding="utf-8")
+        for value in values.values():
+            inline_keys(value)
+
+
 def secrets_in(values: Mapping[str, Any]) -> set[str]:
     """Every credential of every endpoint and store, and the parts of it that are the secret."""
     found: set[str] = set()
@@ -105,6 +114,8 @@ def secrets_in(values: Mapping[str, Any]) -> set[str]:
     for secret in list(found):
         for piece in re.findall(r"(?:SharedAccessKey|AccountKey|sig)=([^;&]+)", secret):
             found |= {piece, unquote(piece)}
+        if secret.startswith("{"):  # a service account's key
+            found |= {line for line in json.loads(secret)["private_key"].splitlines() if "KEY" not in line}
     return {one for one in found if len(one) > 8}
 
 

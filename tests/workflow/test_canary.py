@@ -17,7 +17,18 @@ import pytest
 
 from clouddirect.cli import cli
 from emulators.clouds import CLOUDS, Cloud, both_sides, to_toml
-from workflow.canary import PATIENT, PICTURE, Canary, FarSide, grading, modes, nothing_there, order, secrets_in
+from workflow.canary import (
+    PATIENT,
+    PICTURE,
+    Canary,
+    FarSide,
+    grading,
+    inline_keys,
+    modes,
+    nothing_there,
+    order,
+    secrets_in,
+)
 from workflow.canary_rounds import ALIKE, ROUNDS, STANDARD, Round
 
 #: Run over these; over the other clouds with ``--long``.
@@ -52,6 +63,7 @@ def canary(cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     values = both_sides(cloud, data_dir=str(tmp_path / "ours" / "data"))
     for name, endpoint in values["endpoints"].items():
         endpoint["dead_letter_receive"] = cloud.dead_letters(name)
+    inline_keys(values)
     before = os.umask(0)  # so that nothing is private by chance
     yield Canary(tmp_path, values)
     os.umask(before)
