@@ -74,20 +74,27 @@ def order(new_order: Any, number: int) -> OrderRequest:
     return made
 
 
+@contextlib.contextmanager
+def another_flush(place: Place) -> Iterator[None]:
+    """Be at the outbox as another process would; the client's own flush ends a moment after its last receipt."""
+    with contextlib.ExitStack() as stack:
+        others = FlushLock(journal_path(place.data))
+        for _ in range(600):
+            if stack.enter_context(others.held()):
+                break
+            stack.close()
+            threading.Event().wait(0.05)
+        else:
+            pytest.fail("the client's own flush does not end")
+        yield
+
+
 def test_what_is_accepted_after_another_flush_has_ended_is_sent_at_once(place: Place, new_order: Any) -> None:
     place.comes()
     clock = ManualClock()
     with CloudDirect(place.settings(), clock=clock) as client:
         client.submit(order(new_order, 1))
-        with contextlib.ExitStack() as stack:
-            others = FlushLock(journal_path(place.data))
-            for _ in range(600):  # the client's own flush ends a moment after its last receipt
-                if stack.enter_context(others.held()):
-                    break
-                stack.close()
-                threading.Event().wait(0.05)
-            else:
-                pytest.fail("the client's own flush does not end")
+        with another_flush(place):
             clock.advance(120)  # by now the client has looked again, and found that somebody else is at it
             assert clock.wait_for_sleepers()
         submitted: list[Any] = []  # the clock stands still from here on
@@ -96,6 +103,27 @@ def test_what_is_accepted_after_another_flush_has_ended_is_sent_at_once(place: P
         sender.join(20)
         assert submitted
         assert submitted[0].receipt is not None
+
+
+def test_closing_after_another_flush_has_ended_waits_for_nothing(place: Place, new_order: Any) -> None:
+    place.comes()
+    clock = ManualClock()
+    client = CloudDirect(place.settings(), clock=clock)
+    client.submit(order(new_order, 1))
+    submitted: list[Any] = []
+    sender = threading.Thread(target=lambda: submitted.append(client.submit(order(new_order, 2))), daemon=True)
+    with another_flush(place):
+        sender.start()
+        assert clock.wait_for_sleepers(2)  # the sender waits for the client's flush, and that for the other one
+        clock.advance(1)  # it looks again, in vain
+        assert clock.wait_for_sleepers(2)
+    closer = threading.Thread(target=client.close, daemon=True)  # the clock stands still from here on
+    closer.start()
+    closer.join(20)
+    assert not closer.is_alive()
+    sender.join(20)
+    assert submitted[0].receipt is not None
+    assert len(place.orders()) == 2
 
 
 def test_with_the_broker_at_hand_an_order_is_confirmed_at_once(place: Place, new_order: Any) -> None:

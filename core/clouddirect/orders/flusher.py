@@ -148,6 +148,8 @@ class Flusher(Forked):
     def stop(self, timeout: float) -> None:
         """Send what can be sent within ``timeout`` seconds, and end the thread. What is left stays in the outbox."""
         ends = self._clock.monotonic() + timeout
+        if self._thread is not None and self._thread.is_alive():
+            self.wake()  # another flush may have kept this one from what is waiting, and have ended since
         with self._condition:
             while self._thread is not None and self._done < self._wanted and _JOURNAL not in self._away:
                 left = ends - self._clock.monotonic()
