@@ -47,7 +47,7 @@ from clouddirect_local.broker_options import LocalBrokerOptions
 
 with LocalBroker(LocalBrokerOptions(path=sys.argv[1])) as broker:
     for _ in range(int(sys.argv[2])):
-        time.sleep(random.uniform(0.03, 0.1))
+        time.sleep(random.uniform(0.03, 0.1))  # so that each message meets a receiver that waits
         broker.send("orders", Message(body=repr(time.monotonic()).encode()))
 """
 
@@ -181,7 +181,7 @@ def measure_idle(directory: Path, seconds: float) -> dict[str, float]:
         receiver.start()
         time.sleep(0.5)  # the first look opens connections
         used, began = time.process_time(), time.perf_counter()
-        time.sleep(seconds)
+        time.sleep(seconds)  # idling is what is measured
         share = (time.process_time() - used) / (time.perf_counter() - began)
         receiver.join()
     return {"cpu_percent": 100 * share, "limit": 1.0, "seconds": seconds}

@@ -190,6 +190,7 @@ def failure(error: Exception, host: str) -> CloudDirectError | None:
             "way, name its certificate authority in the option ca_file",
             retryable=False,
         )
+    # by the names of OpenSSL's own parts: those that read certificates, not those that speak TLS
     if any(isinstance(one, ssl.SSLError) and one.library in ("ASN1", "PEM", "X509") for one in chain) or (
         "TLS CA certificate" in str(error)  # requests has this in an OSError of its own
     ):

@@ -244,4 +244,4 @@ def _switch_to_wal(connection: sqlite3.Connection) -> None:
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > ends:
                 raise
-        time.sleep(0.02)
+        time.sleep(0.02)  # no event tells of another process's end; once a file, at most `_BUSY` seconds in all

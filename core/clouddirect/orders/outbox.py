@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -120,16 +121,16 @@ class FlushReport:
     busy: bool = False
 
 
-class Destination:
+class Destination(ABC):
     """Where an outbox sends to; implemented by the client."""
 
+    @abstractmethod
     def put_image(self, image: WaitingImage, content: StoredImage) -> None:
         """Store an image under its key unless something is there. Raises AlreadyExistsError if there is."""
-        raise NotImplementedError
 
+    @abstractmethod
     def send(self, endpoint: str, message_id: str, body: bytes, local_id: str | None) -> SendReceipt:
         """Send a message under this id; returns once it is confirmed."""
-        raise NotImplementedError
 
 
 class Outbox:

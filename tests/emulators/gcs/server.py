@@ -239,7 +239,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._write(Response(fault.status, fault.headers, fault.body))
             return
         if isinstance(fault, Delay):
-            time.sleep(fault.seconds)
+            time.sleep(fault.seconds)  # a server that takes its time is the fault that was asked for
         if isinstance(fault, Stall):
             gcs.faults.released.wait()
         response = gcs.answer(request)
