@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from clouddirect.clock import ManualClock
-from clouddirect.messaging import BrokerRuntime
+from clouddirect.messaging import BrokerRuntime, Delivery, Message
 from clouddirect.retry import RetryPolicy
 from unit.core.memory_broker import RICH, MemoryBroker
 from unit.core.memory_service import MemoryService
@@ -19,6 +19,15 @@ from unit.core.memory_service import MemoryService
 NO_WAIT = RetryPolicy(max_attempts=4, base_delay=0.0, max_delay=0.0)
 
 OpenBroker = Callable[..., MemoryBroker]
+
+
+def receive(broker: MemoryBroker, count: int = 1, **fields: Any) -> list[Delivery]:
+    """Send and receive so many messages."""
+    broker.send_many("q", [Message(body=b"x", id=f"m{number}", **fields) for number in range(count)])
+    got: list[Delivery] = []
+    while len(got) < count:
+        got += broker.receive("q", count)
+    return got
 
 
 def eventually(predicate: Callable[[], object], timeout: float = 10.0) -> bool:

@@ -13,20 +13,12 @@ from clouddirect.errors import (
     PermissionDeniedError,
     UnavailableError,
 )
-from clouddirect.messaging import DEAD_LETTER_QUEUE, DEAD_LETTER_REASON, Delivery, Message
-from unit.core.conftest import NO_WAIT, OpenBroker
-from unit.core.memory_broker import POOR, RICH, MemoryBroker
+from clouddirect.messaging import DEAD_LETTER_QUEUE, DEAD_LETTER_REASON, Message
+from unit.core.conftest import NO_WAIT, OpenBroker, receive
+from unit.core.memory_broker import POOR, RICH
 from unit.core.memory_service import MemoryService, SdkError
 
 NO_DEAD = replace(RICH, native_dead_letter=False, dead_letter_queue=None)
-
-
-def receive(broker: MemoryBroker, count: int = 1, **fields: Any) -> list[Delivery]:
-    broker.send_many("q", [Message(body=b"x", id=f"m{number}", **fields) for number in range(count)])
-    got: list[Delivery] = []
-    while len(got) < count:
-        got += broker.receive("q", count)
-    return got
 
 
 def test_native_dead_letter_is_retried_and_carries_the_reason(open_broker: OpenBroker) -> None:

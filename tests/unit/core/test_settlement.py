@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -21,19 +20,11 @@ from clouddirect.errors import (
     UnsupportedError,
 )
 from clouddirect.messaging import Delivery, Message
-from unit.core.conftest import NO_WAIT, OpenBroker
-from unit.core.memory_broker import POOR, RICH, Call, Hang, MemoryBroker, after, partial
+from unit.core.conftest import NO_WAIT, OpenBroker, receive
+from unit.core.memory_broker import POOR, RICH, Call, Hang, after, partial
 from unit.core.memory_service import SdkError
 
 NO_DEAD = replace(RICH, native_dead_letter=False, dead_letter_queue=None)
-
-
-def receive(broker: MemoryBroker, count: int = 1, **fields: Any) -> list[Delivery]:
-    broker.send_many("q", [Message(body=b"x", id=f"m{number}", **fields) for number in range(count)])
-    got: list[Delivery] = []
-    while len(got) < count:
-        got += broker.receive("q", count)
-    return got
 
 
 # -- settling once ------------------------------------------------------------------------------------------

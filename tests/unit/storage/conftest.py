@@ -25,6 +25,7 @@ from clouddirect.errors import (
     PermissionDeniedError,
     UnavailableError,
 )
+from clouddirect.retry import RetryPolicy
 from clouddirect.storage import (
     FileStore,
     ListPage,
@@ -39,6 +40,10 @@ from clouddirect.storage import (
 )
 
 KIB = 1 << 10
+PART = 64 * KIB
+AT_ONCE = RetryPolicy(max_attempts=4, base_delay=0, max_delay=0)
+DATA = bytes(range(256)) * 1024  # 256 KiB: four parts
+
 
 SHAPES = {
     # one request for what is small, else parts in any order; a range does not tell the object's digest
@@ -307,3 +312,20 @@ def open_memory() -> Callable[..., MemoryStore]:
         return MemoryStore(service, StoreRuntime(**runtime), access)
 
     return opened
+
+
+@pytest.fixture
+def service(new_service: Any, shape: str) -> Any:
+    return new_service(shape)
+
+
+@pytest.fixture
+def store(service: Any, open_memory: Any) -> Any:
+    with open_memory(service, retry=AT_ONCE, part_size=PART) as opened:
+        opened.put("key", DATA, content_type="image/png")
+        service.calls.clear()
+        yield opened
+
+
+def count(service: Any, operation: str) -> int:
+    return service.calls.count(operation)

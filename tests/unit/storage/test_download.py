@@ -21,26 +21,9 @@ from clouddirect.errors import (
     TimeoutError,
     UnavailableError,
 )
-from clouddirect.retry import RetryPolicy
+from unit.storage.conftest import AT_ONCE, DATA, PART, count
 
-KIB = 1 << 10
-PART = 64 * KIB
-AT_ONCE = RetryPolicy(max_attempts=4, base_delay=0, max_delay=0)
-DATA = bytes(range(256)) * 1024  # 256 KiB: four parts
 BEFORE = b"before"
-
-
-@pytest.fixture
-def service(new_service: Any, shape: str) -> Any:
-    return new_service(shape)
-
-
-@pytest.fixture
-def store(service: Any, open_memory: Any) -> Any:
-    with open_memory(service, retry=AT_ONCE, part_size=PART) as opened:
-        opened.put("key", DATA, content_type="image/png")
-        service.calls.clear()
-        yield opened
 
 
 @pytest.fixture
@@ -48,10 +31,6 @@ def target(tmp_path: Path) -> Path:
     path = tmp_path / "target"
     path.write_bytes(BEFORE)
     return path
-
-
-def count(service: Any, operation: str) -> int:
-    return service.calls.count(operation)
 
 
 def untouched(target: Path) -> bool:

@@ -11,29 +11,7 @@ from clouddirect.errors import (
     PermissionDeniedError,
     UnavailableError,
 )
-from clouddirect.retry import RetryPolicy
-
-KIB = 1 << 10
-PART = 64 * KIB
-AT_ONCE = RetryPolicy(max_attempts=4, base_delay=0, max_delay=0)
-DATA = bytes(range(256)) * 1024  # 256 KiB: four parts
-
-
-@pytest.fixture
-def service(new_service: Any, shape: str) -> Any:
-    return new_service(shape)
-
-
-@pytest.fixture
-def store(service: Any, open_memory: Any) -> Any:
-    with open_memory(service, retry=AT_ONCE, part_size=PART) as opened:
-        opened.put("key", DATA, content_type="image/png")
-        service.calls.clear()
-        yield opened
-
-
-def count(service: Any, operation: str) -> int:
-    return service.calls.count(operation)
+from unit.storage.conftest import DATA, KIB, PART, count
 
 
 def test_get_asks_once_for_the_whole(service: Any, store: Any) -> None:

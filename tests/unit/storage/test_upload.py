@@ -26,11 +26,7 @@ from clouddirect.errors import (
 from clouddirect.retry import RetryPolicy
 from clouddirect.storage import StoreCapabilities
 from clouddirect.storage.upload import part_size
-
-KIB = 1 << 10
-PART = 64 * KIB
-AT_ONCE = RetryPolicy(max_attempts=4, base_delay=0, max_delay=0)
-DATA = bytes(range(256)) * 1024  # 256 KiB: four parts
+from unit.storage.conftest import AT_ONCE, DATA, PART, count
 
 
 class Pipe:
@@ -42,18 +38,9 @@ class Pipe:
 
 
 @pytest.fixture
-def service(new_service: Any, shape: str) -> Any:
-    return new_service(shape)
-
-
-@pytest.fixture
 def store(service: Any, open_memory: Any) -> Any:
     with open_memory(service, retry=AT_ONCE, part_size=PART) as opened:
         yield opened
-
-
-def count(service: Any, operation: str) -> int:
-    return service.calls.count(operation)
 
 
 def test_part_size() -> None:
