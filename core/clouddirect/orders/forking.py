@@ -6,6 +6,7 @@ Who holds such locks registers with `around_fork`, and is told before and after 
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 
 __all__ = ["Forked", "around_fork"]
@@ -24,6 +25,7 @@ class Forked:
         """Make new locks, in the child, which has no thread but the one that forked."""
 
 
+_forking = threading.Lock()
 _HELD: weakref.WeakSet[Forked] = weakref.WeakSet()
 #: Those that were told before the fork: only they are told after it.
 _resting: list[Forked] = []
@@ -31,10 +33,12 @@ _resting: list[Forked] = []
 
 def around_fork(one: Forked) -> None:
     """Have ``one`` told of each fork, for as long as it lives."""
-    _HELD.add(one)
+    with _forking:
+        _HELD.add(one)
 
 
 def _before() -> None:
+    _forking.acquire()  # until the fork is over: another thread's would find these at rest, and leave them so
     _resting[:] = _HELD
     for one in _resting:
         one.before_fork()
@@ -44,12 +48,14 @@ def _after_in_parent() -> None:
     for one in _resting:
         one.after_fork_in_parent()
     _resting.clear()
+    _forking.release()
 
 
 def _after_in_child() -> None:
     for one in _resting:
         one.after_fork_in_child()
     _resting.clear()
+    _forking.release()  # the thread that forked holds it here, too
 
 
 if hasattr(os, "register_at_fork"):
