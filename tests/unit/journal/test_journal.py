@@ -275,3 +275,35 @@ for number in range(20):
     for process in made:
         process.communicate()
         assert process.returncode == 0
+
+
+FORKING = """
+import os, sys, threading
+from pathlib import Path
+from clouddirect.orders.journal import Journal
+
+journals = [Journal(Path(sys.argv[1], f"{number}.db")) for number in range(20)]
+
+def fork():
+    for _ in range(40):
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        os.waitpid(child, 0)
+
+def write():
+    for _ in range(100):
+        with journals[0].write():
+            pass
+
+threads = [threading.Thread(target=work) for work in (fork, fork, fork, fork, write)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_threads_that_fork_at_the_same_time_do_not_halt_each_other(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-W", "ignore", "-c", FORKING, tmp_path], check=True, timeout=60)
