@@ -154,12 +154,10 @@ def classify(error: Exception, own: Mapping[str, Kind], secrets: Iterable[str] =
         code = str(response.get("Error", {}).get("Code", ""))
         if error.operation_name == _ASSUME_ROLE:
             own = {"AccessDenied": _ROLE_DENIED}
-        found = of_service(
-            code, meta.get("HTTPStatusCode"), own, retry_after=meta.get("HTTPHeaders", {}).get("retry-after")
-        )
-        if (action := _ACTIONS.get(error.operation_name)) and found.message.startswith(_DENIED.text):
-            found.message = f"the AWS credential may not do this; allow {action} in its IAM policy ({found.code})"
-        return found
+        return of_service(
+            code, meta.get("HTTPStatusCode"), own, retry_after=meta.get("HTTPHeaders", {}).get("retry-after"),
+            action=_ACTIONS.get(error.operation_name),
+        )  # fmt: skip
     for kinds, kind in _SDK:
         if isinstance(error, kinds):
             return kind.error(kind.text, code=type(error).__name__, retryable=kind.retryable)
@@ -173,11 +171,17 @@ def of_service(
     *,
     retry_after: str | None = None,
     otherwise: Kind = _REFUSED,
+    action: str | None = None,
 ) -> CloudDirectError:
-    """Return the error for a service's ``code`` and HTTP ``status``: by code, else by status, else ``otherwise``."""
+    """Return the error for a service's ``code`` and HTTP ``status``: by code, else by status, else ``otherwise``.
+
+    ``action`` is what IAM would have had to allow.
+    """
     kind = own.get(code) or _COMMON.get(code) or _BY_STATUS.get(status or 0)
     if kind is None:
         kind = _FAILED if (status or 0) >= 500 else otherwise
+    if kind is _DENIED and action is not None:
+        kind = kind._replace(text=f"the AWS credential may not do this; allow {action} in its IAM policy")
     told = code or (str(status) if status else None)
     text = f"{kind.text} ({told})" if told else kind.text
     error = kind.error(text, code=told, retryable=kind.retryable)

@@ -28,27 +28,29 @@ def abilities(settings: Settings, provider: str) -> list[Abilities]:
     from clouddirect.orders.connections import Connections
 
     connections = Connections(settings.endpoints, settings.stores, data_dir=settings.data_dir)
+
+    def of_queue(name: str) -> dict[str, str]:
+        queue = connections.queue(name)
+        return queue_words(queue.broker.capabilities(queue.name))
+
+    def of_store(name: str) -> dict[str, str]:
+        return store_words(connections.store(name).store.capabilities)
+
     found = []
     try:
-        for name in type(settings.endpoints).shown:
-            endpoint = getattr(settings.endpoints, name)
-            if endpoint is None or endpoint.provider != provider:
-                continue
-            try:
-                queue = connections.queue(name)
-                words = queue_words(queue.broker.capabilities(queue.name))
-                found.append(Abilities(f"endpoints.{name}", endpoint.queue, words))
-            except CloudDirectError as error:
-                found.append(Abilities(f"endpoints.{name}", endpoint.queue, {}, str(error)))
-        for name in type(settings.stores).shown:
-            store = getattr(settings.stores, name)
-            if store is None or store.provider != provider:
-                continue
-            try:
-                words = store_words(connections.store(name).store.capabilities)
-                found.append(Abilities(f"stores.{name}", store.container, words))
-            except CloudDirectError as error:
-                found.append(Abilities(f"stores.{name}", store.container, {}, str(error)))
+        for kind, section, resource, words in (
+            ("endpoints", settings.endpoints, "queue", of_queue), ("stores", settings.stores, "container", of_store),
+        ):  # fmt: skip
+            for name in type(section).shown:
+                place = getattr(section, name)
+                if place is None or place.provider != provider:
+                    continue
+                told, problem = {}, None
+                try:
+                    told = words(name)
+                except CloudDirectError as error:
+                    problem = str(error)
+                found.append(Abilities(f"{kind}.{name}", getattr(place, resource), told, problem))
     finally:
         connections.close(1.0)
     return found

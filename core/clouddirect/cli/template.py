@@ -29,6 +29,13 @@ _STORES = {
     "images": "images of orders are uploaded there",
     "shared_images": "images that come with results are read there",
 }
+_KEEPING = (
+    '[tracking]             # true: "clouddirect track" tells where orders stand',
+    "enabled = false",
+    "",
+    "[outbox]               # true: orders are accepted while the line is down, and sent later",
+    "enabled = false",
+)
 #: Options that the settings give under a name of their own.
 _OWN_NAMES = ("queue", "container")
 
@@ -46,11 +53,7 @@ def local_template(directory: Path) -> str:
         "# What must survive a restart: where orders stand, what waits to be sent, what could not be processed.",
         f"data_dir = {_toml(str(directory / 'data'))}",
         "",
-        '[tracking]             # true: "clouddirect track" tells where orders stand',
-        "enabled = false",
-        "",
-        "[outbox]               # true: orders are accepted while the line is down, and sent later",
-        "enabled = false",
+        *_KEEPING,
     ]
     for name, meaning in (_SENDS | _RECEIVES).items():
         lines += _local_queue("endpoints", name, meaning, directory, "send" if name in _SENDS else "receive")
@@ -99,11 +102,7 @@ def provider_template(provider: Provider) -> str:
         "# What must survive a restart is kept there; your user's data directory by default.",
         '# data_dir = "clouddirect-data"',
         "",
-        '[tracking]             # true: "clouddirect track" tells where orders stand',
-        "enabled = false",
-        "",
-        "[outbox]               # true: orders are accepted while the line is down, and sent later",
-        "enabled = false",
+        *_KEEPING,
     ]
     if provider.broker_options is None:
         lines += ["", f"# {provider.name} has no queues: add [endpoints.orders], [endpoints.events] and",

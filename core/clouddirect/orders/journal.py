@@ -27,7 +27,7 @@ from clouddirect.errors import (
 )
 from clouddirect.orders.forking import Forked, around_fork
 
-__all__ = ["Journal", "journal_path"]
+__all__ = ["Journal", "journal_path", "storable"]
 
 #: Seconds that a transaction waits for others.
 _BUSY = 30.0
@@ -61,6 +61,11 @@ def journal_path(data_dir: Path | None) -> Path:
 
         data_dir = Path(platformdirs.user_data_dir("clouddirect", appauthor=False))
     return data_dir / "clouddirect.db"
+
+
+def storable(text: str) -> str:
+    """Text that a database takes: JSON may hold half a surrogate pair."""
+    return text.encode("utf-8", "replace").decode()
 
 
 class Journal(Forked):

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from clouddirect.clock import Clock, SystemClock
-from clouddirect.orders.journal import Journal
+from clouddirect.orders.journal import Journal, storable
 from clouddirect.orders.models import (
     Event,
     ImageReceipt,
@@ -136,7 +136,7 @@ class Ledger:
         """`submitted`, within a transaction of the journal."""
         if order.order is None or order.order.local_id is None:
             return
-        local_id, asked = _storable(order.order.local_id), str(order.order_control_code or "NW")
+        local_id, asked = storable(order.order.local_id), str(order.order_control_code or "NW")
         now = self._clock.now().isoformat()
         if asked != "NW":
             self._ensure(connection, local_id, now)
@@ -170,12 +170,12 @@ class Ledger:
         stage = _BY_EVENT.get(type(event))
         if event.order_local_id is None or stage is None:
             return
-        refused, local_id = event.success is False, _storable(event.order_local_id)
+        refused, local_id = event.success is False, storable(event.order_local_id)
         with self._journal.write() as connection:
             now = self._clock.now().isoformat()
             self._ensure(connection, local_id, now)
             if isinstance(event, ImageReceipt):
-                image = _storable(event.image_local_id or str(event.iris_image_id or event.transaction_id))
+                image = storable(event.image_local_id or str(event.iris_image_id or event.transaction_id))
                 connection.execute(
                     "INSERT INTO order_images VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET taken = max(taken, ?)",
                     [local_id, image, not refused, not refused],
@@ -183,7 +183,7 @@ class Ledger:
             elif refused and isinstance(event, OrderCreationReceipt):
                 connection.execute(
                     "UPDATE orders SET refusal = ? WHERE local_id = ?",
-                    [_storable(event.error_message or "no reason was given"), local_id],
+                    [storable(event.error_message or "no reason was given"), local_id],
                 )
                 stage = "refused"
             self._advance(connection, local_id, stage, event.iris_order_id, now)
@@ -194,7 +194,7 @@ class Ledger:
             return
         with self._journal.write() as connection:
             now = self._clock.now().isoformat()
-            local_id = _storable(result.order.local_id)
+            local_id = storable(result.order.local_id)
             self._ensure(connection, local_id, now)
             self._advance(connection, local_id, "result", result.order.patient_order_id, now)
 
@@ -314,8 +314,3 @@ def _unsent(held: object, late: bool) -> str | None:
     if held:
         return "on hold in the outbox: the broker has refused it; see clouddirect outbox list"
     return "still in the outbox: it could not be sent yet" if held is not None and late else None
-
-
-def _storable(text: str) -> str:
-    """Text that a database takes: JSON may hold half a surrogate pair."""
-    return text.encode("utf-8", "replace").decode()

@@ -31,7 +31,7 @@ from clouddirect.errors import (
     UnsupportedError,
 )
 from clouddirect.orders.flush_lock import FlushLock
-from clouddirect.orders.journal import Journal
+from clouddirect.orders.journal import Journal, storable
 from clouddirect.orders.outbox_images import SCHEMA as IMAGES_SCHEMA
 from clouddirect.orders.outbox_images import StoredImage, WaitingImage, images_of, keep_image, note_image
 
@@ -169,7 +169,7 @@ class Outbox:
             InvalidMessageError: an image cannot be read; nothing is kept.
             UnavailableError: the journal cannot be written; nothing is kept.
         """
-        message = (message_id, endpoint, _storable(local_id), operation, body)
+        message = (message_id, endpoint, None if local_id is None else storable(local_id), operation, body)
         if not images:
             with self._journal.write() as connection:
                 return self._keep(connection, None, message, [], noting)
@@ -385,8 +385,3 @@ def _waiting(row: Sequence[object]) -> Waiting:
         error=None if error is None else str(error), held=bool(held), images=int(images),  # type: ignore[call-overload]
         behind=None if behind is None else int(behind),  # type: ignore[call-overload]
     )  # fmt: skip
-
-
-def _storable(text: str | None) -> str | None:
-    """Text that a database takes: JSON may hold half a surrogate pair."""
-    return None if text is None else text.encode("utf-8", "replace").decode()
