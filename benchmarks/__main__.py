@@ -197,7 +197,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=list(COMPARISONS), default=list(COMPARISONS), metavar="NAME",
                         help=f"some of: {', '.join(COMPARISONS)}")  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="few rounds and small files; the figures mean nothing")
-    parser.add_argument("--write", action="store_true", help="put the table into docs/benchmarks.md")
+    parser.add_argument("--write", nargs="?", type=Path, const=PAGE, metavar="PAGE",
+                        help="put the table into docs/benchmarks.md, or another page")  # fmt: skip
     options = parser.parse_args()
     lines = [
         f"{datetime.date.today().isoformat()}, `python -m benchmarks`, Python {platform.python_version()}, "
@@ -213,9 +214,9 @@ def main() -> None:
             rows.append(row)
             print(row, flush=True)
     if options.write:
-        before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGINS)
+        before, _, rest = options.write.read_text(encoding="utf-8").partition(BEGINS)
         table = "\n".join([*lines, *map(str, rows)])
-        PAGE.write_text(f"{before}{BEGINS}\n{table}\n{ENDS}{rest.partition(ENDS)[2]}", encoding="utf-8")
+        options.write.write_text(f"{before}{BEGINS}\n{table}\n{ENDS}{rest.partition(ENDS)[2]}", encoding="utf-8")
     sys.exit(any(not row.holds for row in rows))
 
 

@@ -25,8 +25,11 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_step_of_an_order_is_in_the_log(command: Path, tmp_path: Path) -> None:
-    def run(*arguments: str) -> None:
-        subprocess.run([command, *arguments], cwd=tmp_path, check=True, capture_output=True, timeout=120)
+    def run(*arguments: str, **environment: str) -> None:
+        subprocess.run(
+            [command, *arguments], cwd=tmp_path, env={**os.environ, **environment}, check=True, capture_output=True,
+            timeout=120,
+        )  # fmt: skip
 
     run("init", "--provider", "local")
     settings = tmp_path / "clouddirect.toml"
@@ -56,3 +59,5 @@ def test_every_step_of_an_order_is_in_the_log(command: Path, tmp_path: Path) -> 
     assert "Canarysson" not in log.read_text(encoding="utf-8")
     if os.name != "nt":
         assert log.stat().st_mode & 0o777 == 0o600
+    run("cancel", "ORD-1", "--force", CLOUDDIRECT_AUDIT_LOG="elsewhere.jsonl")
+    assert json.loads((tmp_path / "elsewhere.jsonl").read_text(encoding="utf-8"))["what"] == "sent"

@@ -109,9 +109,14 @@ def test_every_benchmark_says_how_it_is_used(benchmark: Path) -> None:
     assert "--json" in done.stdout
 
 
-def test_all_benchmarks_make_one_table() -> None:
-    command = [sys.executable, "-m", "benchmarks", "--quick", "--only", "local-store", "wire"]
+def test_all_benchmarks_make_one_table(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- last run: begins -->\nold\n<!-- last run: ends -->\nbehind\n", encoding="utf-8")
+    command = [sys.executable, "-m", "benchmarks", "--quick", "--only", "local-store", "wire", "--write", str(page)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=True)
     rows = [line for line in done.stdout.splitlines() if line.startswith("| ")]
     assert len(rows) == 2 + 2 + 6
     assert "| gcp download, 10 MiB: bytes of bodies on the wire | 1.0000 of the file's |" in done.stdout
+    written = page.read_text(encoding="utf-8")
+    assert (written.startswith("before\n"), written.endswith("\nbehind\n"), "old" in written) == (True, True, False)
+    assert all(row in written for row in rows)
