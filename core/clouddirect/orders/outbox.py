@@ -295,9 +295,8 @@ class Outbox:
         now = self._clock.now()
         with self._journal.write() as connection:
             rows = connection.execute("SELECT seq FROM outbox_begun WHERE at < ?", [(now - _ABANDONED).isoformat()])
-            for row in rows.fetchall():
-                connection.execute("DELETE FROM outbox_pieces WHERE seq = ?", row)
-                connection.execute("DELETE FROM outbox_begun WHERE seq = ?", row)
+            for (abandoned,) in rows.fetchall():
+                _forget(connection, abandoned)
             place = connection.execute(
                 "INSERT INTO outbox (message_id, endpoint, operation, body, accepted_at) VALUES ('', '', '', '', '')"
             ).lastrowid
@@ -308,8 +307,7 @@ class Outbox:
     def _undo(self, seq: int) -> None:
         try:
             with self._journal.write() as connection:
-                connection.execute("DELETE FROM outbox_pieces WHERE seq = ?", [seq])
-                connection.execute("DELETE FROM outbox_begun WHERE seq = ?", [seq])
+                _forget(connection, seq)
         except CloudDirectError as error:  # the first error is the one to tell; these are forgotten a day later
             log.debug("copies of images are left in the journal for now: %s", error)
 
@@ -368,6 +366,12 @@ class Outbox:
         with self._journal.write() as connection:
             _delete(connection, seq)
         self._confirmed.discard(seq)
+
+
+def _forget(connection: sqlite3.Connection, seq: int) -> None:
+    """Remove the copies of images whose message was never accepted."""
+    connection.execute("DELETE FROM outbox_pieces WHERE seq = ?", [seq])
+    connection.execute("DELETE FROM outbox_begun WHERE seq = ?", [seq])
 
 
 def _delete(connection: sqlite3.Connection, seq: int) -> int:
