@@ -22,6 +22,7 @@ from time import monotonic
 
 from clouddirect.durable import make_private_directory
 from clouddirect.errors import ClosedError, NotFoundError, UnavailableError
+from clouddirect.forking import Forked, around_fork
 from clouddirect.retry import Interrupt
 from clouddirect_local.queue_errors import translate, translating
 from clouddirect_local.queue_schema import create_tables, is_ours
@@ -64,7 +65,7 @@ class _Shared:
                     del self._listeners[interrupt]
 
 
-class QueueFile:
+class QueueFile(Forked):
     """The SQLite file, used by any number of threads. Opens nothing until it is asked for something."""
 
     def __init__(self, path: Path, *, create: bool) -> None:
@@ -80,9 +81,8 @@ class QueueFile:
         self._watches = 0
         #: Counts the files that were found under the path: another number means another file.
         self.epoch = 0
-        with _registry_lock:
-            self.shared = _shared.setdefault(self.path, _Shared())
-            _files.add(self)
+        self.shared = _registry.shared(self.path)
+        around_fork(self)
 
     # -- transactions ---------------------------------------------------------------------------------------
 
@@ -209,7 +209,7 @@ class QueueFile:
         make_private_directory(self.path.parent)
         # Exclusively: closing a descriptor of a file that is in use would drop the locks that SQLite holds on it. And
         # in turn, so that no other thread can begin to use it in the moment between opening and closing.
-        with _registry_lock:
+        with _registry.lock:
             try:
                 os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
             except FileExistsError:
@@ -217,7 +217,7 @@ class QueueFile:
             return os.stat(self.path)
 
     def _open(self) -> sqlite3.Connection:
-        with _registry_lock:
+        with _registry.lock:
             connection = sqlite3.connect(
                 f"{self.path.as_uri()}?mode=rw", uri=True, timeout=_BUSY, isolation_level=None, check_same_thread=False
             )
@@ -244,47 +244,48 @@ class QueueFile:
 
     # -- forking --------------------------------------------------------------------------------------------
 
-    def _before_fork(self) -> None:
+    def before_fork(self) -> None:
+        """Wait for the end of the transactions, and close all connections."""
         self._lock.acquire()
         while self._busy:
             self._lock.wait()
         self._close_idle()
 
-    def _after_fork(self) -> None:
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
         self._lock.release()
 
-    def _after_fork_in_child(self) -> None:
+    def after_fork_in_child(self) -> None:
+        """Go on with locks of the child's own."""
         self._lock = threading.Condition(threading.Lock())
-        with _registry_lock:
-            self.shared = _shared.setdefault(self.path, _Shared())
+        self.shared = _registry.shared(self.path)
 
 
 _Identity = tuple[int, int]
-_registry_lock = threading.Lock()
-_shared: weakref.WeakValueDictionary[Path, _Shared] = weakref.WeakValueDictionary()
-_files: weakref.WeakSet[QueueFile] = weakref.WeakSet()
-_forking: list[QueueFile] = []
 
 
-def _before_fork() -> None:
-    with _registry_lock:
-        _forking.extend(_files)
-    for file in _forking:
-        file._before_fork()
+class _Registry(Forked):
+    """What the users of each file have in common, in this process."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self._shared: weakref.WeakValueDictionary[Path, _Shared] = weakref.WeakValueDictionary()
+        around_fork(self)
+
+    def shared(self, path: Path) -> _Shared:
+        """Return what the users of the file at ``path`` have in common."""
+        with self.lock:
+            return self._shared.setdefault(path, _Shared())
+
+    def before_fork(self) -> None:
+        self.lock.acquire()
+
+    def after_fork_in_parent(self) -> None:
+        self.lock.release()
+
+    def after_fork_in_child(self) -> None:
+        self._shared.clear()  # threads that the child does not have may hold turns, and listen
+        self.lock.release()
 
 
-def _after_fork_in_parent() -> None:
-    while _forking:
-        _forking.pop()._after_fork()
-
-
-def _after_fork_in_child() -> None:
-    global _registry_lock
-    _registry_lock = threading.Lock()
-    _shared.clear()
-    while _forking:
-        _forking.pop()._after_fork_in_child()
-
-
-if hasattr(os, "register_at_fork"):  # Windows has no fork
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+_registry = _Registry()  # before all files: they need it in order to come to rest

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from clouddirect.clock import Clock, SystemClock
 from clouddirect.errors import ClosedError
-from clouddirect.orders.forking import Forked, around_fork
+from clouddirect.forking import Forked, around_fork
 from clouddirect.retry import RetryPolicy
 
 if TYPE_CHECKING:

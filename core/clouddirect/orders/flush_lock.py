@@ -12,7 +12,7 @@ from pathlib import Path
 
 from clouddirect.durable import make_private_directory
 from clouddirect.errors import UnavailableError
-from clouddirect.orders.forking import Forked, around_fork
+from clouddirect.forking import Forked, around_fork
 
 __all__ = ["FlushLock"]
 
@@ -26,6 +26,7 @@ class FlushLock(Forked):
         self._journal = journal
         self._path = journal.with_name(f"{journal.stem}-flush.lock")
         self._thread_lock = threading.Lock()
+        self._calling = threading.Lock()  # held during calls of SQLite, which a fork must not cut in two
         self._connection: sqlite3.Connection | None = None
         around_fork(self)
 
@@ -40,19 +41,31 @@ class FlushLock(Forked):
         if not thread_lock.acquire(blocking=False):
             yield False
             return
+        connection: sqlite3.Connection | None = None
         try:
-            self._connection = connection = self._open()
-            try:
-                yield self._is_locked(connection)
-            finally:
-                self._connection = None
-                connection.close()
+            with self._calling:
+                self._connection = connection = self._open()
+                locked = self._is_locked(connection)
+            yield locked
         finally:
+            with self._calling:
+                if connection is not None:
+                    connection.close()
+                self._connection = None
             thread_lock.release()
+
+    def before_fork(self) -> None:
+        """Wait for the end of a call of SQLite."""
+        self._calling.acquire()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        self._calling.release()
 
     def after_fork_in_child(self) -> None:
         """Let go of what the parent holds. SQLite keeps a list of its own of what a process has locked; closing here
         clears it in the child, and is nothing to the parent: locks of files belong to one process (POSIX)."""
+        self._calling.release()
         self._thread_lock = threading.Lock()
         if self._connection is not None:
             self._connection.close()

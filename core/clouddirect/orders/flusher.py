@@ -10,8 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from clouddirect.errors import CloudDirectError
+from clouddirect.forking import Forked, around_fork
 from clouddirect.orders.connections import Connections
-from clouddirect.orders.forking import Forked, around_fork
 from clouddirect.orders.outbox import Destination, FlushReport, Outbox, Waiting
 from clouddirect.orders.outbox_images import StoredImage, WaitingImage
 from clouddirect.retry import Interrupt

@@ -25,7 +25,7 @@ from clouddirect.errors import (
     UnavailableError,
     UnsupportedError,
 )
-from clouddirect.orders.forking import Forked, around_fork
+from clouddirect.forking import Forked, around_fork
 
 __all__ = ["Journal", "journal_path", "storable"]
 
@@ -76,7 +76,6 @@ class Journal(Forked):
         self.path = path.expanduser()
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
-        self._pid = 0
         self._forgotten: sqlite3.Connection | None = None  # a parent's: neither used nor closed on this side of a fork
         self._schemas: dict[str, str] = {}
         self._closed = False
@@ -101,7 +100,7 @@ class Journal(Forked):
             ConfigurationError, IntegrityError: the file is no journal, or damaged.
             UnsupportedError: this thread has a transaction open already.
         """
-        with self._lock, self.translating():
+        with self._lock, self._translating():
             connection = self._open()
             if connection.in_transaction:  # the lock is held: it is this thread's own
                 raise UnsupportedError(
@@ -111,25 +110,18 @@ class Journal(Forked):
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
+                self._refuse_forgotten()
                 connection.execute("COMMIT")
             except BaseException:
-                connection.rollback()
+                if self._forgotten is None:
+                    connection.rollback()
                 raise
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
         """Lend the connection for SELECT statements; raises like `write`."""
-        with self._lock, self.translating():
+        with self._lock, self._translating():
             yield self._open()
-
-    def connect(self) -> sqlite3.Connection:
-        """Return a connection of the caller's own, to be closed by the caller; raises like `write`.
-
-        For what takes long, such as reading an image, so that nobody has to wait for it.
-        """
-        with self._lock, self.translating():
-            self._open()
-            return self._new_connection()
 
     def close(self) -> None:
         """Close the file; nothing works afterwards."""
@@ -138,26 +130,28 @@ class Journal(Forked):
             self._discard()
 
     def before_fork(self) -> None:
-        """Wait for the end of a transaction: SQLite would take it for one of the child's, without an end."""
+        """Wait for the end of a transaction, and close the file: SQLite's locks of it belong to one process. It is
+        opened again, on both sides, when it is next used."""
         self._lock.acquire()
+        if self._connection is not None and not self._connection.in_transaction:
+            self._discard()
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
         self._lock.release()
 
     def after_fork_in_child(self) -> None:
-        """Go on with a lock of the child's own; its connection is made when it is first used."""
+        """Go on with a lock of the child's own. A transaction that the thread has forked in is the parent's alone."""
         self._lock = threading.RLock()
+        self._forgotten, self._connection = self._connection, None
 
     def _open(self) -> sqlite3.Connection:
         if self._closed:
             raise ClosedError(f"the journal {self.path} has been closed")
-        if self._pid != os.getpid():
-            self._forgotten = self._connection
-            self._connection, self._pid = None, os.getpid()
+        self._refuse_forgotten()
         if self._connection is None:
             self._make()
-            connection = self._new_connection()
+            connection = self._connect()
             try:
                 self._prepare(connection)
             except BaseException:
@@ -166,6 +160,14 @@ class Journal(Forked):
             self._connection = connection
         return self._connection
 
+    def _refuse_forgotten(self) -> None:
+        if self._forgotten is not None:
+            raise UnsupportedError(
+                f"this process was forked within a transaction of the journal {self.path}, the parent's alone: "
+                "leave the block before forking",
+                operation="journal",
+            )
+
     def _make(self) -> None:
         make_private_directory(self.path.parent)
         try:
@@ -173,7 +175,7 @@ class Journal(Forked):
         except FileExistsError:
             pass
 
-    def _new_connection(self) -> sqlite3.Connection:
+    def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
             f"{_uri(self.path.resolve())}?mode=rw", uri=True, timeout=_BUSY, isolation_level=None,
             check_same_thread=False,
@@ -202,13 +204,12 @@ class Journal(Forked):
         connection.execute("COMMIT")
 
     def _discard(self) -> None:
-        if self._connection is not None and self._pid == os.getpid():
+        if self._connection is not None:
             self._connection.close()
         self._connection = None
 
     @contextmanager
-    def translating(self) -> Iterator[None]:
-        """Raise what goes wrong with the file, on this connection or on one from `connect`, as `write` does."""
+    def _translating(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:

@@ -96,11 +96,10 @@ def images_of(connection: sqlite3.Connection, seq: int) -> list[WaitingImage]:
 
 
 class StoredImage(io.RawIOBase):
-    """An image of the outbox as a seekable stream; reads a piece at a time, on a connection of its own."""
+    """An image of the outbox as a seekable stream; others use the journal between two pieces."""
 
     def __init__(self, journal: Journal, seq: int, number: int, size: int) -> None:
         self._journal = journal
-        self._connection = journal.connect()
         self._place = [seq, number]
         self._size = size
         self._at = 0
@@ -131,8 +130,8 @@ class StoredImage(io.RawIOBase):
             UnavailableError, …: the journal cannot be read, as `Journal.read`.
         """
         view = memoryview(buffer).cast("B")  # type: ignore[arg-type]
-        with self._journal.translating():
-            row = self._connection.execute(
+        with self._journal.read() as connection:
+            row = connection.execute(
                 "SELECT substr(content, ?, ?) FROM outbox_pieces WHERE seq = ? AND number = ? AND piece = ?",
                 [self._at % _PIECE + 1, len(view), *self._place, self._at // _PIECE],
             ).fetchone()
@@ -142,9 +141,3 @@ class StoredImage(io.RawIOBase):
         view[: len(content)] = content
         self._at += len(content)
         return len(content)
-
-    def close(self) -> None:
-        """Close the connection."""
-        if not self.closed:
-            self._connection.close()
-        super().close()

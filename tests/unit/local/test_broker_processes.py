@@ -231,15 +231,22 @@ def work():
     while not stop.is_set():
         broker.send("orders", Message(body=b"x"))
 
+def fork():
+    for _ in range(10):
+        child = os.fork()
+        if not child:
+            LocalBroker(LocalBrokerOptions(path=sys.argv[1])).send("orders", Message(body=b"child"))
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+
 threads = [threading.Thread(target=work, daemon=True) for _ in range(3)]
 for thread in threads:
     thread.start()
-for _ in range(20):
-    child = os.fork()
-    if not child:
-        LocalBroker(LocalBrokerOptions(path=sys.argv[1])).send("orders", Message(body=b"child"))
-        os._exit(0)
-    assert os.waitpid(child, 0)[1] == 0
+forking = [threading.Thread(target=fork) for _ in range(2)]  # at the same time
+for thread in forking:
+    thread.start()
+for thread in forking:
+    thread.join()
 stop.set()
 for thread in threads:
     thread.join()

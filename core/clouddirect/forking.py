@@ -1,10 +1,12 @@
 """What a fork would leave locked for ever on the child's side: locks of threads that the child does not have.
 
-Who holds such locks registers with `around_fork`, and is told before and after each fork. Windows knows no fork.
+Who holds such locks registers with `around_fork`, and is told before and after each fork. So does who has files of
+SQLite open: neither its locks of files nor the locks in its memory may cross a fork. Windows knows no fork.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 import weakref
@@ -26,21 +28,26 @@ class Forked:
 
 
 _forking = threading.Lock()
-_HELD: weakref.WeakSet[Forked] = weakref.WeakSet()
+_numbers = itertools.count()
+#: In the order of their registration.
+_held: weakref.WeakValueDictionary[int, Forked] = weakref.WeakValueDictionary()
 #: Those that were told before the fork: only they are told after it.
 _resting: list[Forked] = []
 
 
 def around_fork(one: Forked) -> None:
-    """Have ``one`` told of each fork, for as long as it lives."""
+    """Have ``one`` told of each fork, for as long as it lives: before it the latest comes first, after it the earliest.
+
+    So what others need for coming to rest is registered before them.
+    """
     with _forking:
-        _HELD.add(one)
+        _held[next(_numbers)] = one
 
 
 def _before() -> None:
     _forking.acquire()  # until the fork is over: another thread's would find these at rest, and leave them so
-    _resting[:] = _HELD
-    for one in _resting:
+    _resting[:] = _held.values()
+    for one in reversed(_resting):
         one.before_fork()
 
 
