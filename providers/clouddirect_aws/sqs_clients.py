@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import boto3
 
 from clouddirect_aws.session import AwsSession
+from clouddirect_aws.sqs_answers import read_as_json
 from clouddirect_aws.sqs_errors import see_that_it_is_sqs
 from clouddirect_aws.sqs_places import Place, check_name, is_url, place_of_url
 
@@ -72,6 +73,7 @@ class SqsClients:
                     # a text of our own is taken as it is; the SDK's takes it a quarter of a call's time to put together
                     user_agent=_USER_AGENT,
                 )
+                read_as_json(client)
                 self._clients[key] = client
         return client
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 __all__ = ["attributes_md5", "body_md5"]
@@ -26,11 +27,16 @@ def attributes_md5(attributes: Mapping[str, Mapping[str, Any]]) -> str:
     for name in sorted(attributes):
         value = attributes[name]
         kind: str = value["DataType"]
-        binary = kind.startswith("Binary")
-        content = (
-            value.get("BinaryValue", b"") if binary else value.get("StringValue", "").encode(errors="surrogatepass")
-        )
-        for text in (name.encode(), kind.encode()):
-            parts += (_LENGTH.pack(len(text)), text)
-        parts += (b"\2" if binary else b"\1", _LENGTH.pack(len(content)), content)
+        if kind.startswith("Binary"):
+            content = value.get("BinaryValue", b"")
+        else:
+            content = value.get("StringValue", "").encode(errors="surrogatepass")
+        parts += (_head(name, kind), _LENGTH.pack(len(content)), content)
     return hashlib.md5(b"".join(parts), usedforsecurity=False).hexdigest()
+
+
+@lru_cache(maxsize=1024)  # the same few names come again and again
+def _head(name: str, kind: str) -> bytes:
+    """What stands before a value: name and type, each with its length, and whether it is text or binary."""
+    texts = b"".join(_LENGTH.pack(len(text)) + text for text in (name.encode(), kind.encode()))
+    return texts + (b"\2" if kind.startswith("Binary") else b"\1")

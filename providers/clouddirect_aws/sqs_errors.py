@@ -78,8 +78,8 @@ def see_that_it_is_sqs(answer: Mapping[str, Any]) -> None:
     Raises:
         UnavailableError: it is no answer of SQS, whose answers are JSON (XML in its older protocol).
     """
-    headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-    if str(headers.get("content-type", "")).startswith("text/html"):
+    kind = str(answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("content-type", "json")).lower()
+    if "html" in kind or not ("json" in kind or "xml" in kind):
         raise UnavailableError(
             "something that is not SQS has answered, such as a proxy or the login page of a network; check the network "
             "and endpoint_url"

@@ -292,10 +292,11 @@ class MessageBroker(BrokerPrimitives, ABC):
         """Wait before another attempt, less long when there is no time left before the broker is closed."""
         self._hurry.wait(seconds)
 
-    def settled(self, delivery: Delivery) -> None:
-        """Forget a delivery that no longer has to be given back."""
+    def settled(self, deliveries: Iterable[Delivery]) -> None:
+        """Forget deliveries that no longer have to be given back."""
         with self._lock:
-            self._outstanding.pop(delivery, None)
+            for delivery in deliveries:
+                self._outstanding.pop(delivery, None)
 
     def finished(self, consumer: Consumer) -> None:
         """Forget a consumer that has ended."""

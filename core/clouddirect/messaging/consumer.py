@@ -17,6 +17,7 @@ from clouddirect.errors import ClosedError, CloudDirectError, ConfigurationError
 from clouddirect.messaging.acks import AckBatches
 from clouddirect.messaging.backlog import Backlog
 from clouddirect.messaging.delivery import Delivery
+from clouddirect.messaging.handling import Handler, Handling
 from clouddirect.messaging.options import ConsumerOptions
 from clouddirect.messaging.settlement import UNKNOWN_LEASE, SettleResult
 from clouddirect.retry import Interrupt, RetryPolicy
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Consumer", "Handler"]
 
-Handler = Callable[[Delivery], object]
 log = logging.getLogger("clouddirect.messaging")
 
 #: How pollers wait while the broker cannot be reached: for ever, but never in step with each other.
@@ -56,7 +56,7 @@ class Consumer:
             raise ConfigurationError(f"concurrency is {concurrency}; it must be at least 1", operation="consume")
         self.queue = queue
         self._broker = broker
-        self._handler = handler
+        self._handling = Handling(broker, queue, handler, options)
         self._options = options
         self._concurrency = concurrency
         self._clock = broker.runtime.clock
@@ -246,9 +246,9 @@ class Consumer:
 
     def _accept(self, deliveries: list[Delivery], count: int) -> None:
         """Take in what a poll for ``count`` messages has brought."""
+        longest = max((delivery._raw.lease or 0.0 for delivery in deliveries), default=0.0)
         with self._lock:
-            for delivery in deliveries:
-                self._lease_seen = max(self._lease_seen or 0.0, delivery._raw.lease or 0.0) or None
+            self._lease_seen = max(self._lease_seen or 0.0, longest) or None
             seconds = self._options.lease or self._lease_seen or UNKNOWN_LEASE
         if deliveries:
             self._broker.settlement.keeper.keep(deliveries, seconds, self._options.max_handling)
@@ -267,20 +267,30 @@ class Consumer:
     # -- working --------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
-        while True:
-            with self._lock:
-                while not self._backlog.ready and not (self._stopping and not self._alive["poll"]):
-                    self._call_acker()  # an idle worker may be waiting for the room that held acks take up
-                    self._idle += 1
-                    self._clock.wait(self._work_ready, None)
-                    self._idle -= 1
-                    self._waking = False
-                if not self._backlog.ready:
-                    return
-                delivery = self._backlog.take()
-                self._running.add(delivery)
-                self._call_worker()
-            self._handle(delivery)
+        while (delivery := self._wait_for_work()) is not None:
+            next_one: Delivery | None = delivery
+            while next_one is not None:
+                next_one = self._handle(next_one)
+
+    def _wait_for_work(self) -> Delivery | None:
+        """Return what to handle; None when nothing will come any more."""
+        with self._lock:
+            while not self._backlog.ready and not (self._stopping and not self._alive["poll"]):
+                self._call_acker()  # an idle worker may be waiting for the room that held acks take up
+                self._idle += 1
+                self._clock.wait(self._work_ready, None)
+                self._idle -= 1
+                self._waking = False
+            return self._take()
+
+    def _take(self) -> Delivery | None:
+        """Take what has waited longest, if anything has; call another worker for the next. Caller holds the lock."""
+        if not self._backlog.ready:
+            return None
+        delivery = self._backlog.take()
+        self._running.add(delivery)
+        self._call_worker()
+        return delivery
 
     def _call_worker(self) -> None:
         """Wake one worker, which wakes the next: a fast handler's messages then do not wake a thread each."""
@@ -288,67 +298,24 @@ class Consumer:
             self._waking = True
             self._work_ready.notify()
 
-    def _handle(self, delivery: Delivery) -> None:
-        limit, count = self._options.max_deliveries, delivery.delivery_count
-        if limit is not None and count is not None and count > limit:
-            self._give_up_on(delivery, f"delivered {count} times, at most {limit} are permitted")
-            returned, failure = False, None
-        else:
-            returned, failure = self._run_handler(delivery)
+    def _handle(self, delivery: Delivery) -> Delivery | None:
+        """Handle one delivery; return another one if one has been taken in the same turn."""
+        handled = self._handling.run(delivery)
         with self._lock:
             self._running.discard(delivery)
-            if returned and delivery.settled is None:
+            if handled.seconds is not None:
+                before = self._handling_time
+                self._handling_time = handled.seconds if before is None else 0.8 * before + 0.2 * handled.seconds
+            if handled.returned and delivery.settled is None:
                 self._acks.add(delivery)  # even if its lease was lost: a late ack may still count
                 self._call_acker()
-                return
-        if failure is not None:
-            self._handler_failed(delivery, failure)
+                return self._take()
+        if handled.failure is not None:
+            self._handling.failed(delivery, handled.failure)
         self._finish([(delivery, delivery.settled in ("ack", "dead_letter") and delivery._lost is None)])
-        if failure is not None and not isinstance(failure, Exception):
-            raise failure  # SystemExit and the like: the consumer ends, and wait() raises it
-
-    def _run_handler(self, delivery: Delivery) -> tuple[bool, BaseException | None]:
-        """Call the handler unless the lease is lost already; say whether it returned, or what it raised."""
-        if delivery._is_lost():
-            return False, None
-        began, failure = self._clock.monotonic(), None
-        try:
-            self._handler(delivery)
-        except BaseException as error:  # noqa: BLE001 - whatever a handler raises gives its message back
-            failure = error
-        seconds = self._clock.monotonic() - began
-        with self._lock:
-            before = self._handling_time
-            self._handling_time = seconds if before is None else 0.8 * before + 0.2 * seconds
-        return failure is None, failure
-
-    def _handler_failed(self, delivery: Delivery, error: BaseException) -> None:
-        # the error's text may hold patient data: the log gets its type alone
-        kind, identity = type(error).__name__, delivery.message.id
-        log.warning("the handler of %r failed (%s) on message %s", self.queue, kind, identity)
-        if delivery.settled is not None or delivery._is_lost():
-            return
-        limit, count = self._options.max_deliveries, delivery.delivery_count
-        if limit is not None and count is not None and count >= limit and isinstance(error, Exception):
-            self._give_up_on(delivery, f"its handler failed on delivery {count} ({kind})")
-        else:
-            self._give_back(delivery)
-
-    def _give_up_on(self, delivery: Delivery, description: str) -> None:
-        try:
-            delivery.dead_letter("MaxDeliveryCountExceeded", description)
-        except CloudDirectError as problem:
-            log.error("a message of %r could not be dead-lettered (%s); it will come again",
-                      self.queue, type(problem).__name__)  # fmt: skip
-            if delivery.settled is None:
-                self._give_back(delivery)
-
-    def _give_back(self, delivery: Delivery) -> None:
-        try:
-            delivery.nack(self._options.retry_delay(delivery.delivery_count))
-        except CloudDirectError as problem:
-            log.warning("a delivery of %r could not be given back (%s); its lease will end by itself",
-                        self.queue, type(problem).__name__)  # fmt: skip
+        if handled.failure is not None and not isinstance(handled.failure, Exception):
+            raise handled.failure  # SystemExit and the like: the consumer ends, and wait() raises it
+        return None
 
     # -- finishing ------------------------------------------------------------------------------------------
 
@@ -361,18 +328,21 @@ class Consumer:
                     self._acks.wait(self._is_busy())
                 batch = self._acks.take()
                 self._call_acker()  # another one may take what is left
-            try:
-                results = self._broker.ack_many(batch)
-            except ClosedError as error:  # closing has given them back
-                results = [SettleResult(delivery, error) for delivery in batch]
-            with self._lock:
-                self._acks.flushed()
-                self._call_acker()
-            for result in results:
-                if result.error is not None:
-                    log.warning("an ack on %r did not count (%s); the message may be delivered again",
-                                self.queue, type(result.error).__name__)  # fmt: skip
-            self._finish([(result.delivery, result.ok) for result in results])
+            self._flush(batch)
+
+    def _flush(self, batch: list[Delivery]) -> None:
+        try:
+            results = self._broker.ack_many(batch)
+        except ClosedError as error:  # closing has given them back
+            results = [SettleResult(delivery, error) for delivery in batch]
+        for result in results:
+            if result.error is not None:
+                log.warning("an ack on %r did not count (%s); the message may be delivered again",
+                            self.queue, type(result.error).__name__)  # fmt: skip
+        with self._lock:
+            self._acks.flushed()
+            self._call_acker()
+        self._finish([(result.delivery, result.ok) for result in results])
 
     def _is_busy(self) -> bool:
         """Whether no worker is idle, so that more acks are sure to come and no room is missed."""
@@ -385,12 +355,13 @@ class Consumer:
         """Let the next of each ordering key begin; give back those behind one that will come again."""
         behind: list[Delivery] = []
         with self._lock:
+            ready = self._backlog.ready
             for delivery, in_order in finished:
                 behind.extend(self._backlog.done(delivery, in_order))
             self._in_flight -= len(finished) + len(behind)
-            self._call_worker()
+            if self._backlog.ready > ready:
+                self._call_worker()
             self._call_poller()
-        for delivery, _ in finished:
-            if delivery.settled is None:  # it must come again, when its lease ends
-                self._broker.settlement.keeper.forget(delivery)
+        unsettled = [delivery for delivery, _ in finished if delivery.settled is None]
+        self._broker.settlement.keeper.forget(unsettled)  # they must come again, when their leases end
         self._broker.settlement.release(self.queue, behind)

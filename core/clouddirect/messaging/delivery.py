@@ -161,7 +161,7 @@ class Delivery:
 
     def stop_keeping(self) -> None:
         """End what `keep_lease` began: the lease runs out, and the message comes again unless it is settled before."""
-        self._settlement.keeper.forget(self)
+        self._settlement.keeper.forget([self])
 
     def __enter__(self) -> Delivery:
         return self

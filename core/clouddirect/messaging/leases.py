@@ -78,22 +78,23 @@ class LeaseKeeper:
 
         A lease of unknown length is renewed at once, which makes its length known.
         """
-        until = self._clock.monotonic() + cap
+        now = self._clock.monotonic()
         with self._condition:
             for delivery in deliveries:
-                self._add(_Kept(delivery, seconds, until))
+                self._add(_Kept(delivery, seconds, now + cap), now)
 
     def hold(self, delivery: Delivery, seconds: float, delay: float) -> None:
         """Keep the lease for ``delay`` seconds, then give the delivery back at once."""
-        moment = self._clock.monotonic() + delay
+        now = self._clock.monotonic()
         with self._condition:
-            self._add(_Kept(delivery, seconds, moment, give_back_at=moment))
+            self._add(_Kept(delivery, seconds, now + delay, give_back_at=now + delay), now)
 
-    def forget(self, delivery: Delivery) -> None:
-        """Stop keeping a delivery that has been settled, or that nobody is going to settle."""
-        if delivery in self._kept:  # without the lock: most brokers never keep anything
+    def forget(self, deliveries: Iterable[Delivery]) -> None:
+        """Stop keeping deliveries that have been settled, or that nobody is going to settle."""
+        if self._kept:  # without the lock: most brokers never keep anything
             with self._condition:
-                self._kept.pop(delivery, None)
+                for delivery in deliveries:
+                    self._kept.pop(delivery, None)
 
     def stop(self, timeout: float) -> list[Delivery]:
         """End the threads, waiting up to ``timeout`` real seconds for them; leases then run out by themselves.
@@ -115,11 +116,11 @@ class LeaseKeeper:
 
     # -- the heap; callers hold the lock --------------------------------------------------------------------
 
-    def _add(self, kept: _Kept) -> None:
+    def _add(self, kept: _Kept, now: float) -> None:
         if self._stopped:
             return
         self._kept[kept.delivery] = kept
-        self._schedule(kept)
+        self._schedule(kept, now)
         if not self._threads:
             self._start_thread()
 
@@ -129,8 +130,8 @@ class LeaseKeeper:
         self._threads.append(thread)
         thread.start()
 
-    def _schedule(self, kept: _Kept) -> None:
-        moment = self._next_moment(kept)
+    def _schedule(self, kept: _Kept, now: float) -> None:
+        moment = self._next_moment(kept, now)
         if moment is None:
             self._kept.pop(kept.delivery, None)
             return
@@ -141,9 +142,9 @@ class LeaseKeeper:
         if self._due[0][2] is kept:
             self._condition.notify()
 
-    def _next_moment(self, kept: _Kept) -> float | None:
+    def _next_moment(self, kept: _Kept, now: float) -> float | None:
         """When to look at a lease again; None when nothing can be done for it any more."""
-        now, ends = self._clock.monotonic(), kept.delivery._lease_ends
+        ends = kept.delivery._lease_ends
         if kept.give_back_at is None and kept.until <= now:
             return ends  # renewing has ended: come back only to say that the lease is lost
         if ends is None:
@@ -219,7 +220,7 @@ class LeaseKeeper:
             if outcome is not None:
                 log.warning("a lease on %r could not be renewed (%s)", queue, type(outcome).__name__)
                 if kept.delivery._lease_ends is None and not outcome.retryable:
-                    self.forget(kept.delivery)  # of unknown length and not to be renewed: there is nothing to keep
+                    self.forget([kept.delivery])  # of unknown length and not to be renewed: there is nothing to keep
             self._again(kept)
 
     def _give_back(self, batch: list[_Kept]) -> None:
@@ -228,7 +229,7 @@ class LeaseKeeper:
         for kept, error in zip(batch, errors, strict=True):
             kept.failures += 1
             if error is None or not error.retryable or kept.failures >= self._retry.max_attempts:
-                self.forget(kept.delivery)
+                self.forget([kept.delivery])
                 if error is not None:
                     log.warning("a delayed nack on %r failed (%s); the lease will end by itself",
                                 queue, type(error).__name__)  # fmt: skip
@@ -240,8 +241,8 @@ class LeaseKeeper:
         with self._condition:
             kept.giving_back = False
             if self._kept.get(kept.delivery) is kept:
-                self._schedule(kept)
+                self._schedule(kept, self._clock.monotonic())
 
     def _lose(self, kept: _Kept) -> None:
-        self.forget(kept.delivery)
+        self.forget([kept.delivery])
         self._settlement.lose(kept.delivery)

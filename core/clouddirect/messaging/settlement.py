@@ -97,7 +97,7 @@ class Settlement:
                     return
                 delay = 0.0  # there is no lease to hold any more: let the broker say so
             error = self._settle("nack", delivery.queue, [delivery], self._nack_after(delivery.queue, delay))[0]
-            self._finish(delivery, "nack", error)
+            self._finish([delivery], "nack", [error])
             if error is not None:
                 raise error
 
@@ -114,9 +114,9 @@ class Settlement:
                 errors = self._settle(
                     "release", queue, mine, lambda raws, timeout: broker._release(queue, raws, timeout), ends=ends
                 )
-                for delivery, error in zip(mine, errors, strict=True):
-                    self.keeper.forget(delivery)  # whatever came of it: it is not to be kept from others
-                    self._finish(delivery, "release", error)
+                self.keeper.forget(mine)  # whatever came of it: they are not to be kept from others
+                self._finish(mine, "release", errors)
+                for error in errors:
                     if error is not None and not isinstance(error, LeaseLostError):
                         log.warning("a delivery of %r could not be released (%s); its lease will end by itself",
                                     queue, type(error).__name__)  # fmt: skip
@@ -137,8 +137,9 @@ class Settlement:
                 error = self._settle("dead_letter", queue, [delivery], move)[0]
             else:
                 self._put_aside(delivery, reason, description)
-                error = self._settle("dead_letter", queue, [delivery], self._remove(queue))[0] or self._late(delivery)
-            self._finish(delivery, "dead_letter", error, reason)
+                error = self._settle("dead_letter", queue, [delivery], self._remove(queue))[0]
+                error = error or self._late(queue, [delivery])[0]
+            self._finish([delivery], "dead_letter", [error], reason)
             if error is not None:
                 raise error
 
@@ -205,22 +206,25 @@ class Settlement:
     def _ack_batch(
         self, queue: str, batch: Sequence[Delivery], errors: dict[Delivery, CloudDirectError | None]
     ) -> None:
-        with ExitStack() as locks:
-            # one order for everybody, so that two threads with the same deliveries cannot wait for each other
-            for delivery in sorted(batch, key=id):
-                locks.enter_context(delivery._lock)
+        in_order = sorted(batch, key=id)  # the same for all, so that two threads cannot wait for each other
+        for delivery in in_order:
+            delivery._lock.acquire()
+        try:
             pending = []
             for delivery in batch:
+                errors[delivery] = None
                 try:
-                    errors[delivery] = None
                     if not delivery._settled_as("ack"):
                         pending.append(delivery)
                 except CloudDirectError as refusal:
                     errors[delivery] = refusal
             outcomes = self._settle("ack", queue, pending, self._remove(queue))
-            for delivery, outcome in zip(pending, outcomes, strict=True):
-                errors[delivery] = outcome or self._late(delivery)
-                self._finish(delivery, "ack", errors[delivery])
+            known = [outcome or late for outcome, late in zip(outcomes, self._late(queue, pending), strict=True)]
+            errors.update(zip(pending, known, strict=True))
+            self._finish(pending, "ack", known)
+        finally:
+            for delivery in in_order:
+                delivery._lock.release()
 
     def _renew_locked(
         self, queue: str, batch: Sequence[Delivery], seconds: float, *, once: bool
@@ -287,34 +291,45 @@ class Settlement:
         ends = delivery._lease_ends
         return None if ends is None else ends - self._clock.monotonic()
 
-    def _late(self, delivery: Delivery) -> LeaseLostError | None:
-        """The broker took the ack but cannot tell whether it counted, and our clock says that the lease had ended."""
-        left = self._lease_left(delivery)
-        if left is None or left > 0 or self._broker.capabilities(delivery.queue).ack_is_checked:
-            return None
-        return LeaseLostError(
-            f"the ack on {delivery.queue!r} came after the lease had ended; the message may be delivered again",
-            provider=self.provider, operation="ack", resource=delivery.queue,
-        )  # fmt: skip
+    def _late(self, queue: str, deliveries: Sequence[Delivery]) -> list[LeaseLostError | None]:
+        """For each: whether the broker took the ack but cannot tell whether it counted, and by our clock it did not."""
+        if self._broker.capabilities(queue).ack_is_checked:
+            return [None] * len(deliveries)
+        now = self._clock.monotonic()
+        return [
+            None if delivery._lease_ends is None or delivery._lease_ends > now else LeaseLostError(
+                f"the ack on {queue!r} came after the lease had ended; the message may be delivered again",
+                provider=self.provider, operation="ack", resource=queue,
+            )
+            for delivery in deliveries
+        ]  # fmt: skip
 
     def _finish(
-        self, delivery: Delivery, outcome: Outcome, error: CloudDirectError | None, reason: str | None = None
+        self,
+        deliveries: Sequence[Delivery],
+        outcome: Outcome,
+        errors: Sequence[CloudDirectError | None],
+        reason: str | None = None,
     ) -> None:
-        if error is not None and not isinstance(error, LeaseLostError):
-            return  # not settled: the caller may try again
-        self.keeper.forget(delivery)
-        self._broker.settled(delivery)
-        delivery._finished(outcome, error)
-        if error is None:
-            self._tell(delivery, outcome, reason)
-        else:
-            self.lose(delivery)
+        """Note what has been settled, or lost; another error settles nothing, and the caller may try again."""
+        settled = [(delivery, error) for delivery, error in zip(deliveries, errors, strict=True)
+                   if error is None or isinstance(error, LeaseLostError)]  # fmt: skip
+        done = [delivery for delivery, _ in settled]
+        self.keeper.forget(done)
+        self._broker.settled(done)
+        observed = bool(self._broker.runtime.observers)
+        for delivery, error in settled:
+            delivery._finished(outcome, error)
+            if error is not None:
+                self.lose(delivery)
+            elif observed:
+                self._tell(delivery, outcome, reason)
 
     def _hold(self, delivery: Delivery, delay: float, left: float | None) -> None:
         """Nack later, where the broker can only give back at once: keep the lease until then."""
         delivery._held = True
         delivery._finished("nack", None)
-        self._broker.settled(delivery)
+        self._broker.settled([delivery])
         self.keeper.hold(delivery, max(left or 0.0, delivery._raw.lease or UNKNOWN_LEASE), delay)
         self._tell(delivery, "nack", None)
 

@@ -204,11 +204,12 @@ def test_what_is_behind_damage_does_not_overtake(sqs: Sqs) -> None:
     assert [one.message.body for one in broker.receive(queue, 10)] == [b"a2", b"a3"]
 
 
-def test_a_page_of_somebody_elses_is_no_empty_queue(sqs: Sqs) -> None:
+@pytest.mark.parametrize("kind", ["text/html; charset=utf-8", "application/xhtml+xml", "text/plain", "image/png"])
+def test_a_page_of_somebody_elses_is_no_empty_queue(sqs: Sqs, kind: str) -> None:
     """A network's login page comes with status 200; a consumer that took it for an answer would idle for ever."""
     queue, broker = sqs.queue(), sqs.open(runtime=NO_RETRY)
     name = queue.rsplit("/", 1)[-1]
-    sqs.line.rule = lambda request: Reply(200, {"Content-Type": "text/html; charset=utf-8"}, b"<h1>Log in</h1>")
+    sqs.line.rule = lambda request: Reply(200, {"Content-Type": kind}, b"<h1>Log in</h1>")
     for place in (queue, name):
         with pytest.raises(UnavailableError, match="not SQS") as caught:
             broker.receive(place)
