@@ -9,7 +9,6 @@ left to botocore, and so is everything should the event be no more.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["read_as_json"]
 
 _OPERATIONS = ("ReceiveMessage", "SendMessageBatch", "DeleteMessageBatch", "ChangeMessageVisibilityBatch")
+#: What their answers consist of.
+_LISTS = ("Messages", "Successful", "Failed")
 _JSON = "application/x-amz-json-"
 
 
@@ -34,14 +35,14 @@ def _read(response_dict: dict[str, Any], customized_response_dict: dict[str, Any
         return
     try:
         found = json.loads(response_dict["body"])
-        answer = {
-            name: [_without_nulls(one) for one in value] for name, value in found.items() if isinstance(value, list)
-        }
+        answer = {name: list(map(_without_nulls, found[name])) for name in _LISTS if found.get(name) is not None}
         for message in answer.get("Messages", ()):
-            for attribute in message.get("MessageAttributes", {}).values():
-                if attribute.get("BinaryValue") is not None:
-                    attribute["BinaryValue"] = base64.b64decode(attribute["BinaryValue"])
-    except (ValueError, AttributeError, RecursionError, binascii.Error):
+            attributes = message.get("MessageAttributes", {})
+            for name, attribute in attributes.items():
+                attributes[name] = known = _without_nulls(attribute)
+                if "BinaryValue" in known:
+                    known["BinaryValue"] = base64.b64decode(known["BinaryValue"])
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return  # not what SQS answers: botocore is to say so
     customized_response_dict.update(answer)
     response_dict["body"] = b"{}"

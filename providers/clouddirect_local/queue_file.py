@@ -68,6 +68,8 @@ class _Shared:
 class QueueFile(Forked):
     """The SQLite file, used by any number of threads. Opens nothing until it is asked for something."""
 
+    rank = 1  # a transaction of a journal may be using it
+
     def __init__(self, path: Path, *, create: bool) -> None:
         """``create``: make the file, and its directory, when it is missing."""
         self.path = Path(os.path.realpath(path.expanduser()))
@@ -247,9 +249,13 @@ class QueueFile(Forked):
     def before_fork(self) -> None:
         """Wait for the end of the transactions, and close all connections."""
         self._lock.acquire()
-        while self._busy:
-            self._lock.wait()
-        self._close_idle()
+        try:
+            while self._busy:
+                self._lock.wait()
+            self._close_idle()
+        except BaseException:  # Ctrl-C, for one: the process forks all the same
+            self._lock.release()
+            raise
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
@@ -266,6 +272,8 @@ _Identity = tuple[int, int]
 
 class _Registry(Forked):
     """What the users of each file have in common, in this process."""
+
+    rank = 2  # files need it in order to come to rest
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -288,4 +296,4 @@ class _Registry(Forked):
         self.lock.release()
 
 
-_registry = _Registry()  # before all files: they need it in order to come to rest
+_registry = _Registry()

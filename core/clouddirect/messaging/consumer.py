@@ -64,7 +64,7 @@ class Consumer:
         self._lock = threading.Lock()
         self._work_ready = threading.Condition(self._lock)
         self._room_free = threading.Condition(self._lock)
-        self._changed = threading.Condition(self._lock)  # a thread has ended
+        self._changed = threading.Condition(self._lock)  # the last thread of a role has ended
         self._interrupt = Interrupt(self._clock)
         self._backlog = Backlog()
         self._running: set[Delivery] = set()
@@ -176,8 +176,9 @@ class Consumer:
         finally:
             with self._lock:
                 self._alive[role] -= 1
+                if not self._alive[role]:  # what others wait for: polls end before workers, workers before ackers
+                    self._wake_everybody()
                 ended = not self.running
-                self._wake_everybody()
             if ended:
                 self._broker.finished(self)
 
@@ -335,13 +336,13 @@ class Consumer:
             results = self._broker.ack_many(batch)
         except ClosedError as error:  # closing has given them back
             results = [SettleResult(delivery, error) for delivery in batch]
+        with self._lock:
+            self._acks.flushed()
+            self._call_acker()
         for result in results:
             if result.error is not None:
                 log.warning("an ack on %r did not count (%s); the message may be delivered again",
                             self.queue, type(result.error).__name__)  # fmt: skip
-        with self._lock:
-            self._acks.flushed()
-            self._call_acker()
         self._finish([(result.delivery, result.ok) for result in results])
 
     def _is_busy(self) -> bool:
@@ -363,5 +364,6 @@ class Consumer:
                 self._call_worker()
             self._call_poller()
         unsettled = [delivery for delivery, _ in finished if delivery.settled is None]
-        self._broker.settlement.keeper.forget(unsettled)  # they must come again, when their leases end
+        if unsettled:  # they must come again, when their leases end
+            self._broker.settlement.keeper.forget(unsettled)
         self._broker.settlement.release(self.queue, behind)

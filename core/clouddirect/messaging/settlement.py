@@ -206,10 +206,11 @@ class Settlement:
     def _ack_batch(
         self, queue: str, batch: Sequence[Delivery], errors: dict[Delivery, CloudDirectError | None]
     ) -> None:
-        in_order = sorted(batch, key=id)  # the same for all, so that two threads cannot wait for each other
-        for delivery in in_order:
-            delivery._lock.acquire()
+        locked = []
         try:
+            for delivery in sorted(batch, key=id):  # one order for all, so that two threads cannot wait for each other
+                delivery._lock.acquire()
+                locked.append(delivery)
             pending = []
             for delivery in batch:
                 errors[delivery] = None
@@ -223,7 +224,7 @@ class Settlement:
             errors.update(zip(pending, known, strict=True))
             self._finish(pending, "ack", known)
         finally:
-            for delivery in in_order:
+            for delivery in locked:
                 delivery._lock.release()
 
     def _renew_locked(

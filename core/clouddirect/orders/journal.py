@@ -7,6 +7,7 @@ knows owners.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sqlite3
 import threading
@@ -98,9 +99,9 @@ class Journal(Forked):
             UnavailableError: others keep the file locked, the disk is full, …
             PermissionDeniedError: the file or its directory cannot be written.
             ConfigurationError, IntegrityError: the file is no journal, or damaged.
-            UnsupportedError: this thread has a transaction open already.
+            UnsupportedError: this thread has a transaction open already, or this process was forked within one.
         """
-        with self._lock, self._translating():
+        with self._lock, self.translating():
             connection = self._open()
             if connection.in_transaction:  # the lock is held: it is this thread's own
                 raise UnsupportedError(
@@ -120,8 +121,17 @@ class Journal(Forked):
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
         """Lend the connection for SELECT statements; raises like `write`."""
-        with self._lock, self._translating():
+        with self._lock, self.translating():
             yield self._open()
+
+    def connect(self) -> sqlite3.Connection:
+        """Return a connection of the caller's own, who closes it, before a fork, too; raises like `write`.
+
+        For what takes long, such as reading an image, so that nobody has to wait for it.
+        """
+        with self._lock, self.translating():
+            self._open()
+            return self._connect()
 
     def close(self) -> None:
         """Close the file; nothing works afterwards."""
@@ -143,7 +153,10 @@ class Journal(Forked):
     def after_fork_in_child(self) -> None:
         """Go on with a lock of the child's own. A transaction that the thread has forked in is the parent's alone."""
         self._lock = threading.RLock()
-        self._forgotten, self._connection = self._connection, None
+        if self._connection is not None:
+            # closing it, even as Python ends, would undo the transaction in memory that the parent uses, too
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
+            self._forgotten, self._connection = self._connection, None
 
     def _open(self) -> sqlite3.Connection:
         if self._closed:
@@ -209,7 +222,8 @@ class Journal(Forked):
         self._connection = None
 
     @contextmanager
-    def _translating(self) -> Iterator[None]:
+    def translating(self) -> Iterator[None]:
+        """Raise what goes wrong with the file, on this connection or on one from `connect`, as `write` does."""
         try:
             yield
         except sqlite3.Error as error:

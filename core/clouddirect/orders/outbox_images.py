@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import sqlite3
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from clouddirect.errors import CloudDirectError, InvalidMessageError, NotFoundError
+from clouddirect.forking import Forked, around_fork
 
 if TYPE_CHECKING:
     from clouddirect.orders.images import ImageFile
@@ -95,14 +97,21 @@ def images_of(connection: sqlite3.Connection, seq: int) -> list[WaitingImage]:
     return [WaitingImage(number=number, key=key, content_type=kind, size=size) for number, key, kind, size in rows]
 
 
-class StoredImage(io.RawIOBase):
-    """An image of the outbox as a seekable stream; others use the journal between two pieces."""
+class StoredImage(io.RawIOBase, Forked):
+    """An image of the outbox as a seekable stream; reads a piece at a time, on a connection of its own."""
+
+    rank = -1  # it may be waiting for the journal
 
     def __init__(self, journal: Journal, seq: int, number: int, size: int) -> None:
         self._journal = journal
+        self._reading = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
         self._place = [seq, number]
         self._size = size
         self._at = 0
+        around_fork(self)
+        with self._reading:
+            self._connection = journal.connect()
 
     def readable(self) -> bool:
         """It is."""
@@ -130,8 +139,10 @@ class StoredImage(io.RawIOBase):
             UnavailableError, …: the journal cannot be read, as `Journal.read`.
         """
         view = memoryview(buffer).cast("B")  # type: ignore[arg-type]
-        with self._journal.read() as connection:
-            row = connection.execute(
+        with self._reading, self._journal.translating():
+            if self._connection is None:
+                self._connection = self._journal.connect()
+            row = self._connection.execute(
                 "SELECT substr(content, ?, ?) FROM outbox_pieces WHERE seq = ? AND number = ? AND piece = ?",
                 [self._at % _PIECE + 1, len(view), *self._place, self._at // _PIECE],
             ).fetchone()
@@ -141,3 +152,27 @@ class StoredImage(io.RawIOBase):
         view[: len(content)] = content
         self._at += len(content)
         return len(content)
+
+    def close(self) -> None:
+        """Close the connection."""
+        with self._reading:
+            self._disconnect()
+        super().close()
+
+    def before_fork(self) -> None:
+        """Wait for the end of a read, and close the connection; the next read makes another."""
+        self._reading.acquire()
+        self._disconnect()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        self._reading.release()
+
+    def after_fork_in_child(self) -> None:
+        """Go on."""
+        self._reading.release()
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

@@ -60,12 +60,14 @@ def test_without_the_event_botocore_reads(sqs: Sqs, monkeypatch: pytest.MonkeyPa
 
 def test_nulls_are_as_good_as_nothing(sqs: Sqs) -> None:
     queue, broker = sqs.queue(), sqs.open()
-    message = {"MessageId": "m", "ReceiptHandle": "r", "Body": "x", "MD5OfBody": None, "MessageAttributes": None}
+    attributes = {"a": {"DataType": "String", "StringValue": "v", "BinaryValue": None, "StringListValues": None}}
+    message = {"MessageId": "m", "ReceiptHandle": "r", "Body": "x", "MD5OfBody": None, "MessageAttributes": attributes}
     headers = {"Content-Type": "application/x-amz-json-1.0"}
-    body = json.dumps({"Messages": [{**message, "Attributes": None}]}).encode()
+    body = json.dumps({"Messages": [{**message, "Attributes": None}], "Successful": None}).encode()
     sqs.line.rule = once("ReceiveMessage", Reply(200, headers, body))
     (delivery,) = broker.receive(queue)
     assert (delivery.message.id, delivery.message.body, delivery.delivery_count) == ("m", b"x", None)
+    assert delivery.message.attributes == {"a": "v"}
 
 
 NO_ANSWERS = (

@@ -191,6 +191,28 @@ def test_two_threads_with_the_same_deliveries_do_not_block_each_other(open_broke
     assert fine == [True] * 400
 
 
+def test_an_ack_that_is_interrupted_keeps_nothing_locked(open_broker: OpenBroker) -> None:
+    """Ctrl-C while it waits for a delivery that another thread is settling."""
+
+    class Interrupted:
+        def acquire(self) -> None:
+            raise KeyboardInterrupt
+
+    broker = open_broker()
+    *others, last = sorted(receive(broker, 10), key=id)
+    last._lock, lock = Interrupted(), last._lock  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt):
+        broker.ack_many([*others, last])
+    last._lock = lock
+    fine: list[bool] = []
+    thread = threading.Thread(
+        target=lambda: fine.extend(one.ok for one in broker.ack_many([*others, last])), daemon=True
+    )
+    thread.start()
+    thread.join(20)
+    assert fine == [True] * 10
+
+
 # -- leases that have ended ---------------------------------------------------------------------------------
 
 

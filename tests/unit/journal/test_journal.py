@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import faulthandler
-import os
 import sqlite3
 import stat
 import subprocess
@@ -103,43 +101,6 @@ for number in range(20):
     processes = [subprocess.Popen([sys.executable, "-c", script]) for _ in range(3)]
     assert [process.wait(60) for process in processes] == [0, 0, 0]
     assert len(notes(journal)) == 60
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_forked_process_has_a_connection_of_its_own(journal: Journal) -> None:
-    add(journal, "parent")
-    child = os.fork()
-    if child == 0:
-        add(journal, "child")
-        os._exit(0)
-    assert os.waitpid(child, 0)[1] == 0
-    add(journal, "parent again")
-    assert notes(journal) == ["parent", "child", "parent again"]
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_a_process_that_is_forked_during_a_transaction_is_not_locked_out(journal: Journal) -> None:
-    began, go_on = threading.Event(), threading.Event()
-
-    def work() -> None:
-        with journal.write() as connection:
-            connection.execute("INSERT INTO notes VALUES ('thread')")
-            began.set()
-            go_on.wait(0.3)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    assert began.wait(60)
-    child = os.fork()  # waits for the end of the transaction
-    if child == 0:
-        faulthandler.dump_traceback_later(20, exit=True)
-        add(journal, "child")
-        os._exit(0)
-    go_on.set()
-    thread.join()
-    assert os.waitpid(child, 0)[1] == 0
-    add(journal, "parent")
-    assert notes(journal) == ["thread", "child", "parent"]
 
 
 @pytest.mark.parametrize(("path", "uri"), [
@@ -268,118 +229,3 @@ for number in range(20):
     for process in made:
         process.communicate()
         assert process.returncode == 0
-
-
-FORKING = """
-import os, sys, threading
-from pathlib import Path
-from clouddirect.orders.journal import Journal
-
-journals = [Journal(Path(sys.argv[1], f"{number}.db")) for number in range(20)]
-
-def fork():
-    for _ in range(40):
-        child = os.fork()
-        if child == 0:
-            os._exit(0)
-        os.waitpid(child, 0)
-
-def write():
-    for _ in range(100):
-        with journals[0].write():
-            pass
-
-threads = [threading.Thread(target=work) for work in (fork, fork, fork, fork, write)]
-for thread in threads:
-    thread.start()
-for thread in threads:
-    thread.join()
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_threads_that_fork_at_the_same_time_do_not_halt_each_other(tmp_path: Path) -> None:
-    subprocess.run([sys.executable, "-W", "ignore", "-c", FORKING, tmp_path], check=True, timeout=60)
-
-
-FORK_OF_A_LOCK = """
-import os, sys, threading
-from pathlib import Path
-from clouddirect.orders.flush_lock import FlushLock
-
-lock, stop = FlushLock(Path(sys.argv[1], "j.db")), threading.Event()
-
-def hold():
-    while not stop.is_set():
-        with lock.held():
-            pass
-
-def tried():
-    pause = threading.Event()
-    for _ in range(1000):  # now and then the parent holds it
-        with lock.held() as alone:
-            if alone:
-                return True
-        pause.wait(0.001)
-    return False
-
-thread = threading.Thread(target=hold)
-thread.start()
-failed = 0
-for _ in range(200):
-    child = os.fork()
-    if child == 0:
-        os._exit(0 if tried() else 1)
-    failed += os.waitpid(child, 0)[1] != 0
-stop.set()
-thread.join()
-sys.exit(failed != 0)
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_lock_that_another_thread_is_letting_go_of_is_free_in_a_child(tmp_path: Path) -> None:
-    """SQLite must not be cut in two by a fork: the child would find the lock taken for ever."""
-    subprocess.run([sys.executable, "-W", "ignore", "-c", FORK_OF_A_LOCK, tmp_path], check=True, timeout=60)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_no_connection_crosses_a_fork(journal: Journal) -> None:
-    add(journal, "one")
-    looked, tells = os.pipe()
-    child = os.fork()
-    if child == 0:
-        opened = [os.path.realpath(f"/proc/self/fd/{one}") for one in os.listdir("/proc/self/fd")]
-        os.write(tells, b"open" if any(str(journal.path) in one for one in opened) else b"none")
-        add(journal, "child")
-        os._exit(0)
-    assert os.waitpid(child, 0)[1] == 0
-    os.close(tells)
-    assert os.read(looked, 10) == b"none"
-    os.close(looked)
-    add(journal, "parent")
-    assert notes(journal) == ["one", "child", "parent"]
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_transaction_around_a_fork_is_the_parents_alone(journal: Journal) -> None:
-    try:
-        with journal.write() as connection:
-            connection.execute("INSERT INTO notes VALUES ('parent')")
-            child = os.fork()
-            if child != 0:
-                assert os.waitpid(child, 0)[1] == 0
-    except UnsupportedError as error:
-        assert child == 0
-        os._exit(_refused_forked(journal, error))
-    assert child != 0 or os._exit(9)
-    assert notes(journal) == ["parent"]
-
-
-def _refused_forked(journal: Journal, error: UnsupportedError) -> int:
-    """In the child: 0 if it was told that it cannot end the transaction, and that it cannot use the journal."""
-    try:
-        add(journal, "child")
-    except UnsupportedError as again:
-        return 0 if "leave the block before forking" in str(error) and str(again) == str(error) else 7
-    return 8

@@ -213,6 +213,16 @@ def test_what_is_discarded_meanwhile_does_not_count_as_sent(journal: Journal, mo
     assert outbox.count() == 0
 
 
+def test_an_image_is_read_while_a_transaction_is_open(journal: Journal) -> None:
+    outbox, found = Outbox(journal), list[bytes]()
+    seq = accept(outbox, "m1", b"one" * MIB)
+    with StoredImage(journal, seq, 0, 3 * MIB) as content, journal.write():
+        reader = threading.Thread(target=lambda: found.append(content.read(3)), daemon=True)
+        reader.start()
+        reader.join(20)
+        assert found == [b"one"]
+
+
 def test_an_image_in_a_journal_that_cannot_be_read_is_an_error_of_ours(journal: Journal) -> None:
     outbox = Outbox(journal)
     seq = accept(outbox, "m1", b"one" * MIB)
