@@ -229,6 +229,9 @@ class Impatient(Forked):
     def before_fork(self):
         raise KeyboardInterrupt
 
+    def after_fork_in_parent(self):
+        print("told all the same")
+
 journals = [Journal(Path(sys.argv[1], f"{number}.db")) for number in range(5)]
 impatient = Impatient()
 around_fork(impatient)
