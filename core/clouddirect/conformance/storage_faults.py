@@ -214,7 +214,7 @@ class FaultCases(StorageHarness):
             began = clock.monotonic()
             with pytest.raises(TimeoutError):
                 transfer()
-            assert clock.monotonic() - began < 6.0
+            assert clock.monotonic() - began < 10.0
         assert target.read_bytes() == _BEFORE
         self.leaves_nothing("late", content(self.slow_size))
 

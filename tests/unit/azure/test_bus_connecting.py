@@ -76,7 +76,7 @@ def test_an_ack_beside_a_waiting_receive_over_websocket_does_not_wait_for_it(
     threading.Event().wait(0.2)
     began = time.monotonic()
     delivery.ack()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10
     assert waiting.is_alive()
     broker.send("q", Message(body=b"x"))
     waiting.join()

@@ -322,14 +322,14 @@ def test_a_late_answer_to_one_settlement_does_not_hold_the_others(
 def test_all_settlements_are_on_the_way_before_the_first_is_answered(
     bus: ServiceBusServer, bus_brokers: BrokerMaker
 ) -> None:
-    """With 0.2 s for each answer, thirty acks one by one would take six seconds."""
+    """With a second for each answer, thirty acks one by one would take thirty."""
     broker = bus_brokers()
     broker.send_many("q", [Message(body=b"x") for _ in range(30)])
     deliveries = broker.receive("q", 30, wait=10)
-    bus.faults.add(Point.DISPOSITION, Delay(0.2), times=None)
+    bus.faults.add(Point.DISPOSITION, Delay(1.0), times=None)
     began = time.monotonic()
     assert all(result.ok for result in broker.ack_many(deliveries))
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 15
 
 
 # -- rights and certificates --------------------------------------------------------------------------------

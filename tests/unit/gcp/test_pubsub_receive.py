@@ -89,11 +89,9 @@ def test_an_interrupt_ends_a_pull_and_costs_no_message(pubsub: PubSub) -> None:
     receiver = threading.Thread(target=lambda: got.extend(broker._receive(queue, 10, 30.0, None, interrupt)))
     receiver.start()
     pubsub.until(lambda: pubsub.server.calls["Pull"] > begun)
-    before = time.monotonic()
     interrupt.set()
-    receiver.join(10)
+    receiver.join(15)  # of the thirty seconds that the pull would last
     assert not receiver.is_alive()
-    assert time.monotonic() - before < 5
     assert got == []
     assert broker._receive(queue, 10, 30.0, None, interrupt) == []  # it stays thrown: nothing is asked for
     broker.send(queue, Message(body=b"x"))
@@ -196,13 +194,13 @@ def test_a_stalled_line_ends_at_the_calls_timeout(pubsub: PubSub) -> None:
 
 def test_a_line_that_never_answers_holds_each_call_once(pubsub: PubSub) -> None:
     """Calls that wait for the first connection do not wait for each other."""
-    queue, broker = pubsub.queue(), pubsub.open(connect_timeout=1)
+    queue, broker = pubsub.queue(), pubsub.open(connect_timeout=3)
     pubsub.line.stall()
     began = time.monotonic()
     with ThreadPoolExecutor(8) as pool:
         errors = [pool.submit(broker.send, queue, Message(body=b"x")).exception for _ in range(8)]
         assert {type(error()) for error in errors} == {UnavailableError}
-    assert time.monotonic() - began < 6
+    assert time.monotonic() - began < 15  # one after another they would take 24 s
 
 
 def test_closing_ends_the_wait_for_a_connection(pubsub: PubSub) -> None:

@@ -188,7 +188,7 @@ def test_threads_and_programs_that_are_waited_for_share_one_patience(queue_file:
     with file.shared.turn:
         thread = threading.Thread(target=write)
         thread.start()
-        assert began.wait(5)
+        assert began.wait(60)
         threading.Event().wait(0.5)  # another thread has its turn for so long
     thread.join()
     file.close()
