@@ -134,11 +134,11 @@ class Inbox:
         with self._changed:
             return [str(event.result_object_type) for event in self._events_of(local_id)]
 
-    def event(self, local_id: str, kind: str, timeout: float = 20.0) -> Event:
+    def event(self, local_id: str, kind: str, timeout: float = 60.0) -> Event:
         """Wait for an event."""
         return self._wait(lambda: [e for e in self._events_of(local_id) if e.result_object_type == kind], timeout)
 
-    def result(self, local_id: str, timeout: float = 20.0) -> OrderResult:
+    def result(self, local_id: str, timeout: float = 60.0) -> OrderResult:
         """Wait for a result, and for the events before it, which come from another queue."""
         self.event(local_id, "OrderGradedEvent", timeout)
         return self._wait(lambda: [one for one in self.results if one.order_local_id == local_id], timeout)

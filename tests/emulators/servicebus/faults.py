@@ -132,7 +132,7 @@ class Fault:
         """How often it has struck."""
         return self._struck
 
-    def wait(self, timeout: float = 10.0, times: int = 1) -> bool:
+    def wait(self, timeout: float = 60.0, times: int = 1) -> bool:
         """Wait until it has struck so often; False if it has not within ``timeout`` seconds."""
         with self._changed:
             return self._changed.wait_for(lambda: self._struck >= times, timeout)

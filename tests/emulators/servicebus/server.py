@@ -196,7 +196,7 @@ class ServiceBusServer:
         """Count the messages of a queue, subscription or dead-letter queue. Raises AmqpError where there is none."""
         return self._call(lambda: self.namespace.queue(path).counts())
 
-    def wait_for_counts(self, path: str, *, timeout: float = 10.0, **wanted: int) -> QueueCounts:
+    def wait_for_counts(self, path: str, *, timeout: float = 60.0, **wanted: int) -> QueueCounts:
         """Wait until the counts named are as wanted (``active=0, locked=1``), and return all.
 
         Raises:
@@ -215,7 +215,7 @@ class ServiceBusServer:
         """Return how many senders and receivers an entity has, with those that wait for a session."""
         return self._call(lambda: len(self._links(path)))
 
-    def wait_for_links(self, path: str, count: int, *, timeout: float = 10.0) -> None:
+    def wait_for_links(self, path: str, count: int, *, timeout: float = 60.0) -> None:
         """Wait until an entity has so many. Raises TimeoutError if it has not within ``timeout`` seconds."""
         if not self._becomes(lambda: len(self._links(path)) == count, timeout):
             raise TimeoutError(f"{path} has {self.links(path)} links after {timeout} s, not {count}")

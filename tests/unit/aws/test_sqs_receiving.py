@@ -19,7 +19,7 @@ from unit.aws.sqs_fixtures import Sqs, action_of, actions, error_reply, once
 NO_RETRY = {"retry": RetryPolicy(max_attempts=1)}
 
 
-def eventually(predicate: Callable[[], object], timeout: float = 20.0) -> bool:
+def eventually(predicate: Callable[[], object], timeout: float = 60.0) -> bool:
     """Wait until ``predicate`` holds."""
     ends, tick = time.monotonic() + timeout, threading.Event()
     while not predicate():

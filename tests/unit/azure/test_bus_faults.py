@@ -377,9 +377,9 @@ def _uses(broker: MessageBroker) -> list[Callable[[], object]]:
 
 
 def _until(predicate: Callable[[], object], what: str) -> None:
-    ends, tick = time.monotonic() + 20, threading.Event()
+    ends, tick = time.monotonic() + 60, threading.Event()
     while not predicate():
-        assert time.monotonic() < ends, f"not within 20 s: {what}"
+        assert time.monotonic() < ends, f"not within 60 s: {what}"
         tick.wait(0.02)
 
 

@@ -30,7 +30,7 @@ def receive(broker: MemoryBroker, count: int = 1, **fields: Any) -> list[Deliver
     return got
 
 
-def eventually(predicate: Callable[[], object], timeout: float = 10.0) -> bool:
+def eventually(predicate: Callable[[], object], timeout: float = 60.0) -> bool:
     """Wait, in real time, until ``predicate`` holds; for what no event tells."""
     condition = threading.Condition()
     with condition:

@@ -111,8 +111,8 @@ class PubSub:
         return {"retry": RetryPolicy(max_attempts=20, base_delay=0.1, max_delay=1.0)}
 
     def until(self, predicate: Callable[[], object]) -> None:
-        """Wait until something holds; fail when it has not within half a minute."""
-        ends, tick = time.monotonic() + 30, threading.Event()
+        """Wait until something holds; fail when it has not within a minute."""
+        ends, tick = time.monotonic() + 60, threading.Event()
         while not predicate():
             assert time.monotonic() < ends, "it did not come about"
             tick.wait(0.01)
