@@ -268,10 +268,9 @@ class Consumer:
     # -- working --------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
-        while (delivery := self._wait_for_work()) is not None:
-            next_one: Delivery | None = delivery
-            while next_one is not None:
-                next_one = self._handle(next_one)
+        delivery = self._wait_for_work()
+        while delivery is not None:
+            delivery = self._handle(delivery) or self._wait_for_work()
 
     def _wait_for_work(self) -> Delivery | None:
         """Return what to handle; None when nothing will come any more."""

@@ -7,7 +7,6 @@ knows owners.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import sqlite3
 import threading
@@ -154,6 +153,8 @@ class Journal(Forked):
         """Go on with a lock of the child's own. A transaction that the thread has forked in is the parent's alone."""
         self._lock = threading.RLock()
         if self._connection is not None:
+            import ctypes  # for this alone, which hardly ever happens
+
             # closing it, even as Python ends, would undo the transaction in memory that the parent uses, too
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
             self._forgotten, self._connection = self._connection, None

@@ -4,39 +4,21 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from clouddirect.orders.journal import Journal
+from unit.journal.conftest import add, notes
 
 if not hasattr(os, "fork"):
     pytest.skip("this system has no fork", allow_module_level=True)
-
-SCHEMA = "CREATE TABLE IF NOT EXISTS notes (text TEXT)"
-
-
-@pytest.fixture
-def journal(tmp_path: Path) -> Iterator[Journal]:
-    made = Journal(tmp_path / "data" / "clouddirect.db")
-    made.define("notes", SCHEMA)
-    yield made
-    made.close()
-
-
-def add(journal: Journal, text: str) -> None:
-    with journal.write() as connection:
-        connection.execute("INSERT INTO notes VALUES (?)", [text])
-
-
-def notes(journal: Journal) -> list[str]:
-    with journal.read() as connection:
-        return [row[0] for row in connection.execute("SELECT text FROM notes ORDER BY rowid")]
 
 
 def child_does(work: Callable[[], object]) -> int:
@@ -54,13 +36,19 @@ def child_does(work: Callable[[], object]) -> int:
 
 
 def run(script: str, *arguments: object) -> str:
-    """Run a program; returns what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script, *map(str, arguments)], check=False, timeout=60,
-        capture_output=True, text=True,
+    """Run a program; returns what it printed. It ends in time, or is ended with all that it has forked."""
+    program = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", script, *map(str, arguments)], stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    try:
+        output, errors = program.communicate(timeout=60)
+    except BaseException:
+        os.killpg(program.pid, signal.SIGKILL)
+        program.communicate()
+        raise
+    assert program.returncode == 0, errors
+    return output
 
 
 def test_a_forked_process_has_a_connection_of_its_own(journal: Journal) -> None:

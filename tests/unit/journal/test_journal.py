@@ -7,7 +7,6 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 
 import pytest
@@ -22,26 +21,7 @@ from clouddirect.errors import (
 )
 from clouddirect.orders import journal as module
 from clouddirect.orders.journal import Journal, journal_path
-
-SCHEMA = "CREATE TABLE IF NOT EXISTS notes (text TEXT)"
-
-
-@pytest.fixture
-def journal(tmp_path: Path) -> Iterator[Journal]:
-    made = Journal(tmp_path / "data" / "clouddirect.db")
-    made.define("notes", SCHEMA)
-    yield made
-    made.close()
-
-
-def add(journal: Journal, text: str) -> None:
-    with journal.write() as connection:
-        connection.execute("INSERT INTO notes VALUES (?)", [text])
-
-
-def notes(journal: Journal) -> list[str]:
-    with journal.read() as connection:
-        return [text for (text,) in connection.execute("SELECT text FROM notes ORDER BY rowid")]
+from unit.journal.conftest import SCHEMA, add, notes
 
 
 def test_what_was_written_is_there_when_it_is_opened_again(journal: Journal) -> None:
